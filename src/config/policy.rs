@@ -1,0 +1,441 @@
+//! The policy: what the settings mean, checked and compiled once, immutable, and swapped whole.
+//!
+//! [`super::raw`] is what a file may say; this is what the process acts on. Every value here is possible.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::key_material::KeyMaterial;
+
+/// Everything the process acts on.
+#[derive(Debug)]
+pub struct Policy {
+    /// The public listener.
+    pub server: Server,
+    /// The operators' listener.
+    pub internal: Internal,
+    /// Who may connect.
+    pub auth: Auth,
+    /// Which rooms a peer is in.
+    pub rooms: Rooms,
+    /// How much of everything.
+    pub limits: Limits,
+    /// How much a refusal tells the client.
+    pub refusal_detail: RefusalDetail,
+    /// What may be sent, by event name.
+    pub events: HashMap<Arc<str>, Arc<EventPolicy>>,
+    /// How the process goes down.
+    pub drain: Drain,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where the public port listens.
+    pub listen: SocketAddr,
+    /// The Socket.IO path, with both slashes: `/socket.io/`.
+    pub path: String,
+    /// Long-polling is offered.
+    pub polling: bool,
+    /// WebSocket is offered.
+    pub websocket: bool,
+    /// Which pages may connect.
+    pub allowed_origins: AllowedOrigins,
+    /// Whether a request without an `Origin` header may connect.
+    pub allow_missing_origin: bool,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `server.allowed_origins`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// `["*"]`: every page, never with credentials.
+    Any,
+    /// Exactly these, compared as the browser sends them (`scheme://host[:port]`, lower case).
+    List(Vec<String>),
+}
+
+/// `[internal]`.
+#[derive(Clone, Debug)]
+pub struct Internal {
+    /// Where health and metrics listen.
+    pub listen: SocketAddr,
+}
+
+/// `[auth]`.
+#[derive(Debug)]
+pub struct Auth {
+    /// Whether a token is needed.
+    pub mode: AuthMode,
+    /// Where a token is looked for; the first present counts.
+    pub token_from: Vec<TokenSource>,
+    /// Clock difference allowed on `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// The longest validity accepted, unless the issuer says otherwise.
+    pub max_lifetime: Duration,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<Issuer>,
+    /// Where in the claims things stand.
+    pub claims: ClaimPaths,
+}
+
+/// `auth.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// No token, no connection.
+    Required,
+    /// Without a token a peer only listens; a bad token is still refused.
+    Optional,
+    /// Nobody is asked, and there is one room.
+    Off,
+}
+
+/// One entry of `auth.token_from`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `auth`: the handshake's `auth.token`.
+    Auth,
+    /// `header`: `Authorization: Bearer …`.
+    Header,
+    /// `cookie:NAME`.
+    Cookie(String),
+}
+
+/// One `[[auth.issuers]]`.
+#[derive(Debug)]
+pub struct Issuer {
+    /// The name by which layers merge and logs speak of it.
+    pub name: Arc<str>,
+    /// The `iss` that its tokens must carry, when set.
+    pub issuer: Option<String>,
+    /// When not empty, `aud` must contain one of these.
+    pub audience: Vec<String>,
+    /// The algorithms its keys may be used with.
+    pub algorithms: Vec<jsonwebtoken::Algorithm>,
+    /// The longest validity accepted from it.
+    pub max_lifetime: Duration,
+    /// Its key or keys.
+    pub key: KeyMaterial,
+}
+
+/// `[auth.claims]`: dotted paths into the claims, already split.
+#[derive(Clone, Debug)]
+pub struct ClaimPaths {
+    /// The subject; text.
+    pub subject: Vec<String>,
+    /// The teams; text or an array of text.
+    pub teams: Vec<String>,
+    /// The roles; text or an array of text.
+    pub roles: Vec<String>,
+}
+
+/// `[rooms]`.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    /// Whether a verified peer without any team is admitted.
+    pub admit_without_team: bool,
+    /// `multi_team = "all"`: an event that names no team goes to all of the sender's teams.
+    pub send_to_all_teams: bool,
+    /// The room in which peers without a token listen (`auth.mode = "optional"`).
+    pub anonymous: Option<Arc<str>>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections and handshakes.
+    pub connections: ConnectionLimits,
+    /// Events.
+    pub events: EventLimits,
+    /// One event's payload.
+    pub payload: PayloadLimits,
+    /// What a peer that does not read may hold back.
+    pub slow_reader: SlowReader,
+}
+
+/// `[limits.connections]`.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// Engine.IO sessions in the process.
+    pub total: u32,
+    /// Sessions from one client address (IPv6: one /64).
+    pub per_ip: u32,
+    /// Admitted sockets of one subject.
+    pub per_user: u32,
+    /// New sessions from one client address.
+    pub handshakes_per_ip: Rate,
+    /// New sessions in the process.
+    pub handshakes_total: Rate,
+}
+
+/// A token bucket: `burst` tokens at first, refilled at `count` per `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens per period.
+    pub count: NonZeroU32,
+    /// The period.
+    pub per: Duration,
+    /// The bucket's size.
+    pub burst: NonZeroU32,
+}
+
+/// `[limits.events]`.
+#[derive(Clone, Debug)]
+pub struct EventLimits {
+    /// Of one socket.
+    pub per_socket: Rate,
+    /// Of all sockets of one subject.
+    pub per_user: Rate,
+    /// Of all sockets of one client address (IPv6: one /64).
+    pub per_address: Rate,
+    /// Into one team.
+    pub per_team: Rate,
+    /// Refused events after which the connection is closed.
+    pub disconnect_after: DisconnectAfter,
+}
+
+/// `limits.events.disconnect_after`.
+#[derive(Clone, Copy, Debug)]
+pub struct DisconnectAfter {
+    /// Refusals within [`DisconnectAfter::per`].
+    pub refusals: u32,
+    /// The window.
+    pub per: Duration,
+}
+
+/// `[limits.payload]`.
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadLimits {
+    /// An event whose arguments' JSON text is longer is refused with `too_large`; bytes.
+    pub max_bytes: usize,
+    /// A packet that is longer closes the connection; bytes.
+    pub hard_max_bytes: usize,
+    /// Nesting of arrays and objects; a flat object has depth 1.
+    pub max_depth: usize,
+}
+
+/// `[limits.slow_reader]`.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowReader {
+    /// Bytes that may wait for one peer.
+    pub max_queued: usize,
+    /// How long bytes may wait without any being taken.
+    pub max_stall: Duration,
+}
+
+/// `refusals.detail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalDetail {
+    /// The code and when to retry.
+    Code,
+    /// Message, rule and field too: it shows the policy to clients.
+    Full,
+}
+
+/// `[drain]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Connections are closed over this long, so that clients do not all return at once.
+    pub spread: Duration,
+    /// The process has exited by then.
+    pub deadline: Duration,
+}
+
+/// One `[events.NAME]`.
+#[derive(Debug)]
+pub struct EventPolicy {
+    /// The name clients send.
+    pub name: Arc<str>,
+    /// The name members hear.
+    pub emit: Arc<str>,
+    /// Whether the sender hears its own event.
+    pub echo: bool,
+    /// `None`: any JSON within size and depth (`payload = "any"`), including no argument at all.
+    pub typed: Option<TypedPayload>,
+    /// The payload's field that may name one of the sender's teams.
+    pub team_field: Option<Arc<str>>,
+    /// The keys named in refusals.
+    pub rules: EventRules,
+}
+
+/// The configuration keys of one event, made once because refusals share them.
+#[derive(Debug)]
+pub struct EventRules {
+    /// `events.NAME`
+    pub event: Arc<str>,
+    /// `events.NAME.types`
+    pub types: Arc<str>,
+    /// `events.NAME.task_id`
+    pub task_id: Arc<str>,
+    /// `events.NAME.timestamp`
+    pub timestamp: Arc<str>,
+    /// `events.NAME.fields`
+    pub fields: Arc<str>,
+    /// `events.NAME.unknown_fields`
+    pub unknown_fields: Arc<str>,
+    /// `events.NAME.team_field`
+    pub team_field: Arc<str>,
+}
+
+/// What a typed payload must look like.
+#[derive(Debug)]
+pub struct TypedPayload {
+    /// What happens to fields that are not declared.
+    pub unknown_fields: UnknownFields,
+    /// The timestamp's window.
+    pub timestamp: TimestampPolicy,
+    /// The kinds of task id.
+    pub task_id: TaskIdPolicy,
+    /// Declared further fields, by name.
+    pub fields: HashMap<Arc<str>, FieldPolicy>,
+    /// Types matched by their exact name, which rank before globs.
+    pub exact_types: HashMap<Arc<str>, TypePolicy>,
+    /// Types matched by a glob, in the order of the file; the first that matches counts.
+    pub glob_types: Vec<(Glob, TypePolicy)>,
+}
+
+/// `unknown_fields`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// Refused with `unknown_field`.
+    Reject,
+    /// Left out of what is relayed.
+    Strip,
+    /// Relayed.
+    Pass,
+}
+
+/// Whether a field must, may or must not be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Must.
+    Required,
+    /// May.
+    Optional,
+    /// Must not.
+    Forbidden,
+}
+
+/// `timestamp`.
+#[derive(Clone, Copy, Debug)]
+pub struct TimestampPolicy {
+    /// Whether it must be there.
+    pub presence: Presence,
+    /// Older is `stale_timestamp`.
+    pub max_age: Duration,
+    /// Further ahead is `future_timestamp`.
+    pub max_ahead: Duration,
+}
+
+/// `task_id`.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskIdPolicy {
+    /// A JSON integer is accepted.
+    pub integer: bool,
+    /// A JSON string is accepted.
+    pub string: bool,
+    /// The longest text, in bytes of its JSON digits or of the decoded string.
+    pub max_length: usize,
+}
+
+/// One entry of `fields`.
+#[derive(Clone, Debug)]
+pub struct FieldPolicy {
+    /// `events.NAME.fields.FIELD`
+    pub rule: Arc<str>,
+    /// What the JSON value must be.
+    pub kind: FieldKind,
+    /// Whether it must be there.
+    pub presence: Presence,
+    /// For strings bytes, for arrays elements, for objects members.
+    pub max_length: Option<usize>,
+}
+
+/// `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A JSON string.
+    String,
+    /// A JSON number without fraction or exponent.
+    Integer,
+    /// A JSON number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A JSON object.
+    Object,
+    /// A JSON array.
+    Array,
+}
+
+/// One `[[events.NAME.types]]`.
+#[derive(Clone, Debug)]
+pub struct TypePolicy {
+    /// Whether `taskId` must, may or must not be there.
+    pub task_id: Presence,
+}
+
+/// A pattern in which `*` stands for any run of characters, also none. Nothing else is special.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob {
+    pattern: String,
+}
+
+impl Glob {
+    /// Any text is a pattern; one without `*` matches only itself.
+    pub fn new(pattern: impl Into<String>) -> Self {
+        Glob { pattern: pattern.into() }
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.pattern
+    }
+
+    /// Whether the whole of `text` matches, in time linear in its length for each `*`.
+    pub fn matches(&self, text: &str) -> bool {
+        let Some((head, tail)) = self.pattern.split_once('*') else { return self.pattern == text };
+        let Some(mut rest) = text.strip_prefix(head) else { return false };
+        let mut parts = tail.split('*').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Glob;
+
+    #[test]
+    fn globs_match_whole_texts() {
+        for (pattern, yes, no) in [
+            ("comment-*", vec!["comment-", "comment-added"], vec!["comment", "xcomment-added"]),
+            ("*", vec!["", "a"], vec![]),
+            ("*-added", vec!["-added", "comment-added"], vec!["added", "comment-added-"]),
+            ("a*b*c", vec!["abc", "axbxc", "abbcc"], vec!["ab", "acb", "abcd"]),
+            ("plain", vec!["plain"], vec!["plainer", ""]),
+        ] {
+            let glob = Glob::new(pattern);
+            for text in yes {
+                assert!(glob.matches(text), "{pattern} should match {text}");
+            }
+            for text in no {
+                assert!(!glob.matches(text), "{pattern} should not match {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Once per socket: from a token to a peer.

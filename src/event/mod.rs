@@ -1,0 +1,1 @@
+//! Once per event: the pipeline and its stages.

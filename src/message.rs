@@ -1,0 +1,97 @@
+//! An event on its way through the pipeline.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What a JSON `taskId` was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskId<'a> {
+    /// A JSON integer, as its digits were written.
+    Integer(&'a str),
+    /// A JSON string, decoded.
+    String(Cow<'a, str>),
+}
+
+/// The typed view of a payload, filled in by validation when the policy says `payload = "typed"`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Payload<'a> {
+    /// The decoded `type`.
+    pub kind: Option<Cow<'a, str>>,
+    /// The `taskId`.
+    pub task_id: Option<TaskId<'a>>,
+    /// The `timestamp`, already inside its window.
+    pub timestamp: Option<SystemTime>,
+    /// The team named by the policy's `team_field`, not yet checked against the sender's teams.
+    pub team: Option<Cow<'a, str>>,
+}
+
+/// One event from a client: its name and its unparsed arguments, which stages refuse or narrow.
+#[derive(Debug)]
+pub struct Event<'a> {
+    name: &'a str,
+    arguments: &'a str,
+    /// What will be relayed: the argument's own JSON text, byte for byte, unless the policy strips fields.
+    pub outgoing: Cow<'a, str>,
+    /// The typed view, once validation has run.
+    pub payload: Payload<'a>,
+    /// `None`: the sender's own team or teams, as policy routes them. `Some`: only these, which a stage narrowed it to.
+    /// Routing drops every team that the sender does not hold, so a stage can never widen.
+    pub only_teams: Option<Vec<Arc<str>>>,
+}
+
+impl<'a> Event<'a> {
+    /// Splits the text of a Socket.IO event packet, `["name"]` or `["name",argument…]`, without parsing the arguments.
+    ///
+    /// Returns `None` where the text does not begin with a plain string, which the protocol layer has refused before.
+    pub fn split(text: &'a str) -> Option<Self> {
+        let inner = text.strip_prefix('[')?.strip_suffix(']')?.trim_ascii_start().strip_prefix('"')?;
+        let (name, rest) = inner.split_once('"')?;
+        if name.contains('\\') {
+            return None;
+        }
+        let rest = rest.trim_ascii();
+        let arguments = match rest.strip_prefix(',') {
+            Some(arguments) => arguments,
+            None if rest.is_empty() => "",
+            None => return None,
+        };
+        Some(Event {
+            name,
+            arguments,
+            outgoing: Cow::Borrowed("null"),
+            payload: Payload::default(),
+            only_teams: None,
+        })
+    }
+
+    /// The event's name, such as `database-change`.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The unparsed JSON text of all arguments, without the brackets; empty when there is none.
+    pub fn arguments(&self) -> &'a str {
+        self.arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_name_and_arguments() {
+        let event = Event::split(r#"["database-change",{"a" : 1.0}]"#).unwrap();
+        assert_eq!((event.name(), event.arguments()), ("database-change", r#"{"a" : 1.0}"#));
+        let event = Event::split(r#"["x"]"#).unwrap();
+        assert_eq!((event.name(), event.arguments()), ("x", ""));
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_event() {
+        for text in ["", "[", "[]", "[1]", "{}", r#"["x"1]"#, r#"["x\"y",1]"#, r#"["x"#] {
+            assert!(Event::split(text).is_none(), "{text}");
+        }
+    }
+}

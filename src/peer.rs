@@ -1,0 +1,90 @@
+//! A peer: what admission learned of one socket. Nothing here can be changed by the client afterwards.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// The public number of one admitted socket within this process; never its Engine.IO session id, which is a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(u64);
+
+impl PeerId {
+    /// The next unused number.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        PeerId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl std::fmt::Display for PeerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// How a peer came in, which decides whether it may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A token verified.
+    Verified,
+    /// `auth.mode = "optional"` and no token: it listens and may not send.
+    Anonymous,
+    /// `auth.mode = "off"`: nobody is asked who they are.
+    Open,
+}
+
+/// Everything admission vouches for. Only [`crate::connect`] makes one.
+#[derive(Debug)]
+pub struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) standing: Standing,
+    pub(crate) subject: Option<Arc<str>>,
+    pub(crate) teams: Box<[Arc<str>]>,
+    pub(crate) roles: Box<[Arc<str>]>,
+    pub(crate) chosen_team: Option<Arc<str>>,
+    pub(crate) address: IpAddr,
+    pub(crate) expires_at: Option<SystemTime>,
+}
+
+impl Peer {
+    /// The number under which logs and pages know this socket.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// How it came in.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The verified subject claim; `None` for peers without a token.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// The teams it holds, each once, from verified claims or policy.
+    pub fn teams(&self) -> &[Arc<str>] {
+        &self.teams
+    }
+
+    /// The roles it holds, from verified claims.
+    pub fn roles(&self) -> &[Arc<str>] {
+        &self.roles
+    }
+
+    /// The team named by `auth.team` at the handshake; always one of [`Peer::teams`].
+    pub fn chosen_team(&self) -> Option<&Arc<str>> {
+        self.chosen_team.as_ref()
+    }
+
+    /// The real client address, as the trusted proxies tell it.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// When its token ends (`exp`, without leeway); `None` for peers without a token.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+}

@@ -1,0 +1,142 @@
+//! Refusals: one list of stable codes, used in answers, logs and metric labels alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Declares [`Code`] with its wire label, so that the list, the labels and [`Code::ALL`] cannot drift apart.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)+) => {
+        /// Why something was refused. The label is part of the public contract and never changes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of declaration.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)+];
+
+            /// The stable label, as clients, logs and metrics see it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $label,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// CONNECT: no token where one is required.
+    TokenMissing = "token_missing",
+    /// CONNECT: the token does not verify; the log says why, the client never learns it.
+    TokenInvalid = "token_invalid",
+    /// CONNECT: the token verified but has expired.
+    TokenExpired = "token_expired",
+    /// CONNECT: the token was revoked.
+    TokenRevoked = "token_revoked",
+    /// CONNECT: no team in the claims, or `auth.team` names one the peer does not hold.
+    NoTeam = "no_team",
+    /// HTTP 400: not a request this server speaks.
+    Malformed = "malformed",
+    /// HTTP 403: the page's origin is not allowed.
+    Origin = "origin",
+    /// HTTP 404: no such path.
+    NotFound = "not_found",
+    /// HTTP 413: the body is larger than `limits.payload.hard_max_bytes`.
+    BodyTooLarge = "body_too_large",
+    /// HTTP 429: a rate or a cap of this client's address.
+    TooManyRequests = "too_many_requests",
+    /// HTTP 503: the process is going down.
+    Draining = "draining",
+    /// HTTP 503: the process serves as many connections as it may.
+    Full = "full",
+    /// Event: no such event in the policy.
+    UnknownEvent = "unknown_event",
+    /// Event: not one argument of the expected shape.
+    InvalidPayload = "invalid_payload",
+    /// Event: a required field is absent.
+    MissingField = "missing_field",
+    /// Event: a field that the policy does not declare.
+    UnknownField = "unknown_field",
+    /// Event: a `type` that the policy does not declare.
+    UnknownType = "unknown_type",
+    /// Event: the timestamp lies too far in the past.
+    StaleTimestamp = "stale_timestamp",
+    /// Event: the timestamp lies too far in the future.
+    FutureTimestamp = "future_timestamp",
+    /// Event: larger than `limits.payload.max_bytes`.
+    TooLarge = "too_large",
+    /// Event: nested deeper than `limits.payload.max_depth`.
+    TooDeep = "too_deep",
+    /// Event: over a rate; the answer says when to retry.
+    RateLimited = "rate_limited",
+    /// Event: this peer may not send it.
+    NotAllowed = "not_allowed",
+    /// Event: no room to relay to, or a team that the sender does not hold.
+    NoRoom = "no_room",
+}
+
+impl Code {
+    /// This code's place in [`Code::ALL`], for counters kept in an array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// One refused event: what the acknowledgement, the log and the metric are made from.
+///
+/// Refusing must stay cheap under a flood, so every text in it is static or shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The stable code.
+    pub code: Code,
+    /// When the same event may be sent again, for [`Code::RateLimited`].
+    pub retry_after: Option<Duration>,
+    /// The configuration key that spoke, such as `events.database-change.timestamp`.
+    pub rule: Option<Arc<str>>,
+    /// The payload's field concerned, where one is.
+    pub field: Option<Arc<str>>,
+    /// One sentence for the developer of the client; sent only with `refusals.detail = "full"`.
+    pub message: &'static str,
+}
+
+impl Reject {
+    /// A refusal with a code and a sentence for the developer of the client.
+    pub fn new(code: Code, message: &'static str) -> Self {
+        Reject { code, retry_after: None, rule: None, field: None, message }
+    }
+
+    /// Names the configuration key that spoke.
+    #[must_use]
+    pub fn rule(mut self, rule: &Arc<str>) -> Self {
+        self.rule = Some(rule.clone());
+        self
+    }
+
+    /// Names the payload's field concerned.
+    #[must_use]
+    pub fn field(mut self, field: &Arc<str>) -> Self {
+        self.field = Some(field.clone());
+        self
+    }
+
+    /// Says when the same event may be sent again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_distinct_and_indexed() {
+        let mut labels: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Code::ALL.len());
+        for (at, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(code.index(), at);
+        }
+    }
+}

@@ -23,6 +23,19 @@ impl std::fmt::Display for PeerId {
     }
 }
 
+/// What counts as one client address: an IPv4 address, or an IPv6 /64, which is what one client is usually given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressKey(IpAddr);
+
+impl From<IpAddr> for AddressKey {
+    fn from(address: IpAddr) -> Self {
+        AddressKey(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
+            v4 => v4,
+        })
+    }
+}
+
 /// How a peer came in, which decides whether it may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

@@ -59,6 +59,8 @@ pub enum AllowedOrigins {
     Any,
     /// Exactly these, compared as the browser sends them (`scheme://host[:port]`, lower case).
     List(Vec<String>),
+    /// Every page of this machine, at any port: what `serve --dev` sets. No configuration key can.
+    Loopback,
 }
 
 /// `[internal]`.

@@ -1,1 +1,8 @@
-//! Once per socket: from a token to a peer.
+//! Once per socket: from a token to a [`Peer`].
+//!
+//! [`source`] finds the token, [`token`] verifies it with [`keys`] (fetched by [`jwks`] where they are), [`claims`]
+//! reads what it vouches for, [`rooms`] says where the peer listens, and [`admission`] puts these together.
+
+pub mod admission;
+pub mod rooms;
+pub mod users;

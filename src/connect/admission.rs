@@ -1,0 +1,128 @@
+//! Who comes in, and as whom.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::rooms::EVERYONE;
+use super::source::{Found, find_token};
+use super::token::{Verified, Verifier};
+use super::users::{UserPlace, Users};
+use crate::config::policy::{AuthMode, Policy};
+use crate::link::session::Session;
+use crate::metrics::CloseReason;
+use crate::peer::{Peer, Standing};
+use crate::reject::Code;
+
+/// The handshake's field that names the team to send to.
+const TEAM: &str = "team";
+
+/// Decides on sockets. One for the process.
+pub struct Admission {
+    policy: Arc<Policy>,
+    verifier: Verifier,
+    users: Arc<Users>,
+}
+
+/// A peer that may come in, and its place under its subject.
+pub struct Admitted {
+    /// Who it is.
+    pub peer: Peer,
+    /// Freed when the socket goes.
+    pub place: Option<UserPlace>,
+}
+
+/// Why a socket is not let in. The distinction decides whether a stock client comes back by itself.
+#[derive(Debug)]
+pub enum Denied {
+    /// A `connect_error` with this code: the client gives up. The text is for the log.
+    Final(Code, String),
+    /// The transport is closed: the client tries again, as this may pass.
+    Later(CloseReason, String),
+}
+
+impl Admission {
+    /// Admission by this policy's `[auth]`, `[rooms]` and `limits.connections.per_user`.
+    pub fn new(policy: Arc<Policy>, verifier: Verifier) -> Self {
+        let users = Users::new(policy.limits.connections.per_user);
+        Admission { policy, verifier, users }
+    }
+
+    /// The keys and their state, for readiness.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Decides on one CONNECT, whose `auth` payload is `auth`.
+    pub async fn admit(&self, session: &Session, auth: Option<&Value>, now: SystemTime) -> Result<Admitted, Denied> {
+        let headers = session.take_credentials();
+        let mode = self.policy.auth.mode;
+        if mode == AuthMode::Off {
+            return Ok(Admitted { peer: self.without_token(session, Standing::Open), place: None });
+        }
+        match find_token(&self.policy.auth.token_from, auth, &headers) {
+            Found::Token(token) => {
+                let verified = self.verifier.verify(&token, now).await.map_err(|error| match error.code() {
+                    Some(code) => Denied::Final(code, error.to_string()),
+                    None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
+                })?;
+                self.with_token(session, verified, auth)
+            }
+            Found::Unusable(why) => Err(Denied::Final(Code::TokenInvalid, why.to_string())),
+            Found::Nothing if mode == AuthMode::Optional => {
+                Ok(Admitted { peer: self.without_token(session, Standing::Anonymous), place: None })
+            }
+            Found::Nothing => {
+                Err(Denied::Final(Code::TokenMissing, "no token where auth.token_from looks".into()))
+            }
+        }
+    }
+
+    fn without_token(&self, session: &Session, standing: Standing) -> Peer {
+        let teams = match standing {
+            Standing::Open => vec![EVERYONE.into()],
+            Standing::Verified | Standing::Anonymous => vec![],
+        };
+        Peer {
+            id: session.id(),
+            standing,
+            subject: None,
+            teams: teams.into(),
+            roles: [].into(),
+            chosen_team: None,
+            address: session.address(),
+            expires_at: None,
+        }
+    }
+
+    fn with_token(&self, session: &Session, verified: Verified, auth: Option<&Value>) -> Result<Admitted, Denied> {
+        let no_team = |why: &str| Denied::Final(Code::NoTeam, why.to_owned());
+        if verified.teams.is_empty() && !self.policy.rooms.admit_without_team {
+            return Err(no_team("the claims hold no team, and rooms.without_team is \"reject\""));
+        }
+        let chosen_team = match auth.and_then(|auth| auth.get(TEAM)) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) => {
+                let held = verified.teams.iter().find(|team| ***team == **name);
+                Some(held.cloned().ok_or_else(|| no_team("auth.team names a team that the claims do not hold"))?)
+            }
+            Some(_) => return Err(no_team("auth.team is not text")),
+        };
+        let Some(place) = self.users.take(&verified.subject) else {
+            let why = format!("{} has limits.connections.per_user sockets", verified.subject);
+            return Err(Denied::Later(CloseReason::UserCap, why));
+        };
+        let peer = Peer {
+            id: session.id(),
+            standing: Standing::Verified,
+            subject: Some(verified.subject),
+            teams: verified.teams,
+            roles: verified.roles,
+            chosen_team,
+            address: session.address(),
+            expires_at: Some(verified.expires_at),
+        };
+        Ok(Admitted { peer, place: Some(place) })
+    }
+}

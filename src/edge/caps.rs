@@ -1,0 +1,182 @@
+//! How many sessions there may be, and how fast new ones may come: in total and by client address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
+
+use crate::config::policy::{ConnectionLimits, Rate};
+use crate::peer::AddressKey;
+use crate::reject::Code;
+
+/// A cap has no time at which it ends; a client that was turned away by one comes back after this long.
+const CAP_RETRY: Duration = Duration::from_secs(5);
+
+/// Addresses whose handshake rate is remembered. Above it the whole process's rate is what holds: an attacker with this
+/// many addresses is not held by a limit per address.
+const MAX_TRACKED_ADDRESSES: usize = 100_000;
+
+/// Why a handshake is turned away, to come back later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// [`Code::TooManyRequests`] or [`Code::Full`].
+    pub code: Code,
+    /// For `Retry-After`.
+    pub retry_after: Duration,
+}
+
+/// The caps of one process.
+pub struct Caps {
+    total: u32,
+    per_ip: u32,
+    rate_total: DefaultDirectRateLimiter,
+    rate_per_ip: DefaultKeyedRateLimiter<AddressKey>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    total: u32,
+    by_address: HashMap<AddressKey, u32>,
+}
+
+/// One session's place; dropping it frees the place.
+pub struct Slot {
+    caps: Arc<Caps>,
+    address: AddressKey,
+}
+
+impl Caps {
+    /// All places free.
+    pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
+        Arc::new(Caps {
+            total: limits.total,
+            per_ip: limits.per_ip,
+            rate_total: RateLimiter::direct(quota(limits.handshakes_total)),
+            rate_per_ip: RateLimiter::keyed(quota(limits.handshakes_per_ip)),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Takes a place for a new session from `address`, or says when to come back.
+    ///
+    /// The address's own rate is asked first: a client that is over it must not use up the process's.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, TurnedAway> {
+        let address = AddressKey::from(address);
+        if self.rate_per_ip.len() < MAX_TRACKED_ADDRESSES {
+            self.rate_per_ip.check_key(&address).map_err(too_fast)?;
+        }
+        let mut held = self.held.lock();
+        if held.by_address.get(&address).is_some_and(|count| *count >= self.per_ip) {
+            return Err(TurnedAway { code: Code::TooManyRequests, retry_after: CAP_RETRY });
+        }
+        if held.total >= self.total {
+            return Err(TurnedAway { code: Code::Full, retry_after: CAP_RETRY });
+        }
+        self.rate_total.check().map_err(too_fast)?;
+        held.total += 1;
+        *held.by_address.entry(address).or_default() += 1;
+        Ok(Slot { caps: self.clone(), address })
+    }
+
+    /// Forgets addresses whose rate has recovered.
+    pub fn sweep(&self) {
+        self.rate_per_ip.retain_recent();
+        self.rate_per_ip.shrink_to_fit();
+    }
+
+    /// Places taken.
+    pub fn held(&self) -> u32 {
+        self.held.lock().total
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut held = self.caps.held.lock();
+        held.total = held.total.saturating_sub(1);
+        if let Some(count) = held.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                held.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn too_fast(until: governor::NotUntil<governor::clock::QuantaInstant>) -> TurnedAway {
+    TurnedAway {
+        code: Code::TooManyRequests,
+        retry_after: until.wait_time_from(DefaultClock::default().now()),
+    }
+}
+
+/// The same bucket in governor's terms: `burst` cells, one more every `per / count`.
+fn quota(rate: Rate) -> Quota {
+    let refill = rate.per / rate.count.get();
+    Quota::with_period(refill.max(Duration::from_nanos(1)))
+        .unwrap_or(Quota::per_second(NonZeroU32::MIN))
+        .allow_burst(rate.burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caps(total: u32, per_ip: u32, rate: u32) -> Arc<Caps> {
+        let rate = Rate {
+            count: NonZeroU32::new(rate).unwrap(),
+            per: Duration::from_secs(3600),
+            burst: NonZeroU32::new(rate).unwrap(),
+        };
+        Caps::new(&ConnectionLimits {
+            total,
+            per_ip,
+            per_user: 1,
+            handshakes_per_ip: rate,
+            handshakes_total: Rate { per: Duration::from_secs(1), ..rate },
+        })
+    }
+
+    fn code(result: Result<Slot, TurnedAway>) -> Option<Code> {
+        result.err().map(|turned_away| turned_away.code)
+    }
+
+    #[test]
+    fn places_are_freed_by_drop() {
+        let caps = caps(2, 2, 100);
+        let (a, b) = ([1, 1, 1, 1].into(), [2, 2, 2, 2].into());
+        let first = caps.take(a).unwrap();
+        let _second = caps.take(b).unwrap();
+        assert_eq!(code(caps.take(a)), Some(Code::Full));
+        drop(first);
+        assert_eq!(code(caps.take(a)), None);
+        assert_eq!(caps.held(), 1);
+    }
+
+    #[test]
+    fn one_address_is_held_to_its_own_cap_and_rate() {
+        let caps = caps(100, 2, 3);
+        let (a, b): (IpAddr, IpAddr) = ([1, 1, 1, 1].into(), [2, 2, 2, 2].into());
+        let held = [caps.take(a).unwrap(), caps.take(a).unwrap()];
+        assert_eq!(code(caps.take(a)), Some(Code::TooManyRequests));
+        drop(held);
+        let late = caps.take(a).map(drop).unwrap_err();
+        assert_eq!(late.code, Code::TooManyRequests);
+        assert!(late.retry_after > Duration::from_secs(60));
+        assert_eq!(code(caps.take(b)), None);
+    }
+
+    #[test]
+    fn ipv6_counts_by_network() {
+        let caps = caps(100, 1, 100);
+        let _held = caps.take("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(code(caps.take("2001:db8::2".parse().unwrap())), Some(Code::TooManyRequests));
+        assert_eq!(code(caps.take("2001:db8:0:1::1".parse().unwrap())), None);
+    }
+}

@@ -1,0 +1,340 @@
+//! Every HTTP request on the public port, before the protocol library sees it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, RETRY_AFTER,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, request};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use super::caps::{Caps, TurnedAway};
+use crate::link::outlet::Outlet;
+use super::query::Query;
+use crate::link::session::{Session, Sessions};
+use super::{handshake, origin, proxy};
+use crate::config::policy::{Policy, TokenSource};
+use crate::metrics::Metrics;
+use crate::reject::Code;
+
+/// The protocol library, as the edge calls it.
+pub type Protocol = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>;
+
+/// What a request is answered with: every body is whole and small.
+pub type Answer = Response<Full<Bytes>>;
+
+/// A request body that has not arrived by then never will; bodies are at most `limits.payload.hard_max_bytes`.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a client that comes while the process goes down should wait: the next process needs a moment.
+const DRAINING_RETRY: Duration = Duration::from_secs(2);
+
+/// The public port's HTTP.
+pub struct Front {
+    policy: Arc<Policy>,
+    caps: Arc<Caps>,
+    sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
+    protocol: Protocol,
+    draining: AtomicBool,
+}
+
+/// Why a request goes no further.
+struct Turn {
+    status: StatusCode,
+    code: Code,
+    retry_after: Option<Duration>,
+}
+
+impl Turn {
+    fn new(status: StatusCode, code: Code) -> Self {
+        Turn { status, code, retry_after: None }
+    }
+
+    fn malformed(why: &'static str) -> Self {
+        tracing::debug!(why, "malformed request");
+        Turn::new(StatusCode::BAD_REQUEST, Code::Malformed)
+    }
+}
+
+impl From<TurnedAway> for Turn {
+    fn from(turned_away: TurnedAway) -> Self {
+        let status = match turned_away.code {
+            Code::Full => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::TOO_MANY_REQUESTS,
+        };
+        Turn { status, code: turned_away.code, retry_after: Some(turned_away.retry_after) }
+    }
+}
+
+impl Front {
+    /// The front of `protocol`.
+    pub fn new(
+        policy: Arc<Policy>,
+        caps: Arc<Caps>,
+        sessions: Arc<Sessions>,
+        metrics: Arc<Metrics>,
+        protocol: Protocol,
+    ) -> Self {
+        Front { policy, caps, sessions, metrics, protocol, draining: AtomicBool::new(false) }
+    }
+
+    /// The policy it acts on.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// From now on no session is opened.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is going down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Answers one request that came in on `outlet`.
+    pub async fn answer(&self, outlet: Arc<Outlet>, request: Request<Incoming>) -> Answer {
+        match self.pass(outlet, request).await {
+            Ok(answer) => answer,
+            Err(turn) => {
+                self.metrics.refused(turn.code);
+                refusal(&turn)
+            }
+        }
+    }
+
+    async fn pass(&self, outlet: Arc<Outlet>, request: Request<Incoming>) -> Result<Answer, Turn> {
+        let server = &self.policy.server;
+        if request.uri().path().trim_end_matches('/') != server.path.trim_end_matches('/') {
+            return Err(Turn::new(StatusCode::NOT_FOUND, Code::NotFound));
+        }
+        if !origin::is_allowed(server, request.headers()) {
+            return Err(Turn::new(StatusCode::FORBIDDEN, Code::Origin));
+        }
+        let (mut parts, body) = request.into_parts();
+        let query_text = parts.uri.query().map(str::to_owned);
+        let query = Query::parse(query_text.as_deref()).map_err(Turn::malformed)?;
+        if (query.is_websocket && !server.websocket) || (!query.is_websocket && !server.polling) {
+            return Err(Turn::malformed("transport is switched off"));
+        }
+        if query.is_websocket {
+            check_upgrade(&parts).map_err(Turn::malformed)?;
+        }
+        match query.sid {
+            None if parts.method != Method::GET => Err(Turn::malformed("a session is opened with GET")),
+            None => self.open(outlet, &mut parts, &query).await,
+            Some(sid) => {
+                let session = self.sessions.find(sid).ok_or_else(|| Turn::malformed("unknown session"))?;
+                if session.closing().is_some() {
+                    return Err(Turn::malformed("session is closed"));
+                }
+                match (query.is_websocket, &parts.method) {
+                    (true, _) => self.upgrade(&session, &outlet, &mut parts, &query).await,
+                    (false, &Method::GET) => self.poll(&session, &mut parts, &query).await,
+                    (false, &Method::POST) => self.post(&mut parts, &query, body).await,
+                    (false, _) => Err(Turn::malformed("polling uses GET and POST")),
+                }
+            }
+        }
+    }
+
+    /// A new session, by polling or straight on a WebSocket.
+    async fn open(
+        &self,
+        outlet: Arc<Outlet>,
+        parts: &mut request::Parts,
+        query: &Query<'_>,
+    ) -> Result<Answer, Turn> {
+        if self.is_draining() {
+            let code = Code::Draining;
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Turn { status, code, retry_after: Some(DRAINING_RETRY) });
+        }
+        let trusted = &self.policy.server.trusted_proxies;
+        let address = proxy::client_address(outlet.remote().ip(), &parts.headers, trusted);
+        let slot = self.caps.take(address)?;
+        let session = self.sessions.open(address, self.credentials(&parts.headers), Box::new(slot));
+        if query.is_websocket {
+            session.bind_websocket(&outlet);
+        }
+        let mut inner = self.inner_request(parts, query, Bytes::new())?;
+        inner.extensions_mut().insert(session.clone());
+        let answer = self.call(inner).await?;
+        if query.is_websocket || answer.status() != StatusCode::OK {
+            return Ok(answer);
+        }
+        let limit = self.policy.limits.payload.hard_max_bytes;
+        Ok(handshake::complete(answer, limit, |sid| self.sessions.name(&session, sid)).await)
+    }
+
+    async fn upgrade(
+        &self,
+        session: &Arc<Session>,
+        outlet: &Arc<Outlet>,
+        parts: &mut request::Parts,
+        query: &Query<'_>,
+    ) -> Result<Answer, Turn> {
+        if !session.bind_websocket(outlet) {
+            return Err(Turn::malformed("the session has asked for a WebSocket before"));
+        }
+        self.call(self.inner_request(parts, query, Bytes::new())?).await
+    }
+
+    async fn poll(
+        &self,
+        session: &Arc<Session>,
+        parts: &mut request::Parts,
+        query: &Query<'_>,
+    ) -> Result<Answer, Turn> {
+        let answer = self.call(self.inner_request(parts, query, Bytes::new())?).await?;
+        let (head, body) = answer.into_parts();
+        let body = collect(body).await;
+        session.tally().wrote_poll_body(&body);
+        if let Some(outlet) = session.websocket() {
+            outlet.open_gate();
+        }
+        Ok(Response::from_parts(head, Full::new(body)))
+    }
+
+    async fn post(
+        &self,
+        parts: &mut request::Parts,
+        query: &Query<'_>,
+        body: Incoming,
+    ) -> Result<Answer, Turn> {
+        let body = self.read_body(&parts.headers, body).await?;
+        self.call(self.inner_request(parts, query, body)?).await
+    }
+
+    /// The whole body, refused before it is buffered when it says that it is too large, and while it is when it is.
+    async fn read_body(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Turn> {
+        let limit = self.policy.limits.payload.hard_max_bytes;
+        let too_large = || Turn::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge);
+        let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let whole = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, limit).collect()).await;
+        match whole {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(Turn::malformed("the body broke off")),
+            Err(_) => Err(Turn::new(StatusCode::REQUEST_TIMEOUT, Code::Malformed)),
+        }
+    }
+
+    /// A request for the library with what it needs and no more. It keeps the parts of the opening request for the
+    /// session's whole life, and each value in them is a slice of hyper's 16 KB head buffer; these are copies.
+    fn inner_request(
+        &self,
+        parts: &mut request::Parts,
+        query: &Query<'_>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Turn> {
+        let transport = if query.is_websocket { "websocket" } else { "polling" };
+        let sid = query.sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+        let uri = format!("{}?EIO=4&transport={transport}{sid}", self.policy.server.path);
+        let uri = Uri::try_from(uri).map_err(|_| Turn::malformed("sid is not a session id"))?;
+        let mut inner = Request::new(Full::new(body));
+        *inner.method_mut() = parts.method.clone();
+        *inner.uri_mut() = uri;
+        for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
+            let copy = parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+            if let Some(value) = copy {
+                inner.headers_mut().insert(name, value);
+            }
+        }
+        if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
+            inner.extensions_mut().insert(upgrade);
+        }
+        Ok(inner)
+    }
+
+    /// Copies of the headers in which policy looks for a token.
+    fn credentials(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut kept = HeaderMap::new();
+        for source in &self.policy.auth.token_from {
+            let name = match source {
+                TokenSource::Auth => continue,
+                TokenSource::Header => AUTHORIZATION,
+                TokenSource::Cookie(_) => COOKIE,
+            };
+            if kept.contains_key(&name) {
+                continue;
+            }
+            for value in headers.get_all(&name) {
+                if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+                    kept.append(name.clone(), copy);
+                }
+            }
+        }
+        kept
+    }
+
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, Turn> {
+        let answer = match self.protocol.clone().oneshot(request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        };
+        let (head, body) = answer.into_parts();
+        Ok(Response::from_parts(head, Full::new(collect(body).await)))
+    }
+}
+
+/// The whole of a body that is already in memory, so reading it cannot fail.
+pub(super) async fn collect<B: http_body::Body>(body: B) -> Bytes {
+    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+}
+
+/// The opening handshake of RFC 6455 §4.2.1, which the library reads only the key of.
+fn check_upgrade(parts: &request::Parts) -> Result<(), &'static str> {
+    let has_token = |name, token: &str| {
+        parts.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).any(|value| {
+            value.split(',').any(|one| one.trim().eq_ignore_ascii_case(token))
+        })
+    };
+    if parts.method != Method::GET {
+        return Err("a WebSocket is opened with GET");
+    }
+    if !has_token(UPGRADE, "websocket") || !has_token(CONNECTION, "upgrade") {
+        return Err("not an upgrade to WebSocket");
+    }
+    if parts.headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err("Sec-WebSocket-Version must be 13");
+    }
+    // 16 bytes in base64.
+    if parts.headers.get(SEC_WEBSOCKET_KEY).is_none_or(|key| key.len() != 24) {
+        return Err("Sec-WebSocket-Key must be 16 bytes in base64");
+    }
+    Ok(())
+}
+
+/// A short JSON body with the code, and when to come back.
+fn refusal(turn: &Turn) -> Answer {
+    let mut answer =
+        Response::new(Full::new(Bytes::from(format!("{{\"code\":\"{}\"}}", turn.code.as_str()))));
+    *answer.status_mut() = turn.status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(wait) = turn.retry_after {
+        // Whole seconds, rounded up: one that comes a moment early is turned away again.
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+    }
+    if turn.status == StatusCode::PAYLOAD_TOO_LARGE || turn.status == StatusCode::REQUEST_TIMEOUT {
+        // The rest of the body is not read.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}

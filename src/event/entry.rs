@@ -1,0 +1,159 @@
+//! Where events come in from the protocol library, and where their answers leave.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::{FromMessageParts, MessageHandler, Value};
+use socketioxide::socket::Socket;
+
+use super::event_id::EventId;
+use super::now::Now;
+use super::pipeline::{Decision, Pipeline, Refused};
+use super::sender::Sender;
+use crate::config::policy::RefusalDetail;
+use crate::link::session::Session;
+use crate::metrics::{CloseReason, Metrics};
+use crate::reject::{Code, Reject};
+use crate::relay::frame::Frame;
+use crate::relay::local::Rooms;
+
+/// What all sockets' events pass through.
+pub struct EventPath {
+    /// Decides.
+    pub pipeline: Pipeline,
+    /// Relays.
+    pub rooms: Arc<Rooms>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How much a refusal tells.
+    pub detail: RefusalDetail,
+}
+
+/// One socket's events. The library calls it from the task that reads the connection, so events are handled in the
+/// order in which they arrived; a closure would run in a task of its own and swap them.
+pub struct EventEntry {
+    path: Arc<EventPath>,
+    sender: Sender,
+    session: std::sync::Weak<Session>,
+}
+
+/// Distinguishes this handler from the library's own for closures.
+pub struct Inline;
+
+impl EventEntry {
+    /// The events of `sender`, whose connection is `session`.
+    pub fn new(path: Arc<EventPath>, sender: Sender, session: &Arc<Session>) -> Self {
+        EventEntry { path, sender, session: Arc::downgrade(session) }
+    }
+
+    fn relay(&self, decision: &Decision<'_>) {
+        let frame = Frame::new(decision.emit, &decision.payload);
+        let except = (!decision.echo).then(|| self.sender.peer().id());
+        let heard = self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, except);
+        self.path.metrics.events_accepted.inc();
+        tracing::trace!(connection = %self.sender.peer().id(), heard, "relayed");
+    }
+
+    fn refuse(&self, refused: &Refused, now: Now) {
+        self.path.metrics.refused(refused.reject.code);
+        tracing::debug!(
+            connection = %self.sender.peer().id(),
+            code = refused.reject.code.as_str(),
+            stage = refused.stage,
+            rule = refused.reject.rule.as_deref(),
+            "event refused"
+        );
+        if self.sender.note_refusal(now) {
+            self.close(CloseReason::Refusals);
+        }
+    }
+
+    fn close(&self, reason: CloseReason) {
+        if let Some(session) = self.session.upgrade() {
+            // Nobody waits for it: this runs inside the connection's own task.
+            drop(session.close(reason));
+        }
+    }
+}
+
+impl MessageHandler<LocalAdapter, Inline> for EventEntry {
+    fn call(&self, socket: Arc<Socket>, mut value: Value, ack: Option<i64>) {
+        let now = Now::read();
+        let Ok(sender) = AckSender::from_message_parts(&socket, &mut value, &ack);
+        let answer = |answer: &Answer<'_>| {
+            // A client that asks for answers and does not collect them loses its connection, not its answers.
+            if ack.is_some() && sender.send(answer).is_err() {
+                self.close(CloseReason::SendFailed);
+            }
+        };
+        let decided = match &value {
+            Value::Str(text, None) => self.path.pipeline.decide(&self.sender, text, now),
+            _ => Err(self.binary(now)),
+        };
+        match decided {
+            Ok(decision) => {
+                // The echo is queued before the answer is.
+                self.relay(&decision);
+                answer(&Answer::accepted(&EventId::next().to_string()));
+            }
+            Err(refused) => {
+                self.refuse(&refused, now);
+                answer(&Answer::refused(&refused.reject, self.path.detail));
+            }
+        }
+    }
+}
+
+impl EventEntry {
+    /// The library has been told to take no attachments, so this is a second lock on that door.
+    #[cold]
+    fn binary(&self, now: Now) -> Refused {
+        let charged = self.path.pipeline.charge(&self.sender, now);
+        charged.err().unwrap_or_else(|| Refused {
+            reject: Reject::new(Code::InvalidPayload, "binary payloads are not relayed"),
+            stage: "entry",
+        })
+    }
+}
+
+/// What an acknowledgement says.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl<'a> Answer<'a> {
+    fn accepted(id: &'a str) -> Self {
+        let id = Some(id);
+        Answer { ok: true, id, code: None, retry_after_ms: None, message: None, rule: None, field: None }
+    }
+
+    fn refused(reject: &'a Reject, detail: RefusalDetail) -> Self {
+        let full = detail == RefusalDetail::Full;
+        Answer {
+            ok: false,
+            id: None,
+            code: Some(reject.code.as_str()),
+            // Rounded up: an event that is sent again a moment early is refused again.
+            retry_after_ms: reject.retry_after.map(|wait| wait.as_millis() as u64 + 1),
+            message: full.then_some(reject.message),
+            rule: reject.rule.as_deref().filter(|_| full),
+            field: reject.field.as_deref().filter(|_| full),
+        }
+    }
+}

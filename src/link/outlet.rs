@@ -1,0 +1,421 @@
+//! The guarded connection: one TCP stream, shared by the protocol library and by broadcasts.
+//!
+//! The library reads and writes through [`super::outlet_io::OutletIo`]. A broadcast does not wake one task per member:
+//! it frames its packet once, queues the same bytes on each member's outlet, and one vectored write per outlet follows
+//! at the end of the tick. What keeps the two writers in order is one lock and one rule: both hand over whole WebSocket
+//! frames, never a part of one.
+//!
+//! States: *library* (plain HTTP, polling, upgrading: nothing of ours is written) → *gated* (WebSocket, but packets that
+//! the library had queued are not all written yet: ours wait behind them) → *direct* → *closed*.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::tally::Tally;
+use crate::config::policy::SlowReader;
+
+/// Frames handed to the kernel in one `writev`; more gain nothing, and the array lives on the stack.
+const FRAMES_PER_WRITE: usize = 32;
+
+/// A queue that grew under a burst is given back once it has drained, above this many slots.
+const KEPT_QUEUE_SLOTS: usize = 16;
+
+/// One accepted connection.
+pub struct Outlet {
+    tcp: TcpStream,
+    remote: SocketAddr,
+    limits: SlowReader,
+    lane: Mutex<Lane>,
+    /// Bytes in the lane, readable without its lock.
+    waiting: AtomicUsize,
+    closed: AtomicBool,
+}
+
+/// What happened to a frame that was offered to an outlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Queued; the outlet was idle before and must be flushed at the end of the tick.
+    NeedsFlush,
+    /// Queued behind others that are on their way.
+    Queued,
+    /// The connection still belongs to the library, which has to send it.
+    Library,
+    /// More bytes would wait than one peer may hold back.
+    Overflow,
+    /// The connection is gone.
+    Closed,
+}
+
+struct Lane {
+    state: State,
+    /// What the kernel did not take of a buffer that counts as written; goes out before anything else.
+    rest: Bytes,
+    /// Our frames.
+    queue: VecDeque<Bytes>,
+    /// The task that reads this connection. It is the one that waits for the kernel to take more.
+    reader: Option<Waker>,
+    /// Since when bytes wait without the kernel taking any.
+    stalled_since: Option<Instant>,
+}
+
+enum State {
+    /// Nothing of ours may be written. A tally is there once a session has been bound to this connection.
+    Library(Option<Arc<Tally>>),
+    Gated(Arc<Tally>),
+    Direct,
+}
+
+impl Outlet {
+    /// Wraps an accepted stream.
+    pub fn new(tcp: TcpStream, remote: SocketAddr, limits: SlowReader) -> Arc<Self> {
+        Arc::new(Outlet {
+            tcp,
+            remote,
+            limits,
+            lane: Mutex::new(Lane {
+                state: State::Library(None),
+                rest: Bytes::new(),
+                queue: VecDeque::new(),
+                reader: None,
+                stalled_since: None,
+            }),
+            waiting: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The stream, for its socket options.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// The address at the other end of the TCP connection, which may be a proxy's.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Binds the session whose WebSocket this connection is about to become; from here on the library's packets are
+    /// counted in its tally.
+    pub fn bind(&self, tally: Arc<Tally>) {
+        self.lane.lock().state = State::Library(Some(tally));
+    }
+
+    /// Whether the connection has been closed from this side.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Queues one whole WebSocket frame, if the connection is ours to write to.
+    ///
+    /// `is_websocket` is asked only while the library still owns the connection: it says whether the library has
+    /// finished the upgrade. On [`Offer::Library`] the caller sends the packet the library's way; `count_library_packet`
+    /// has then been called under the lock, so that the tally never lags behind what the library was given.
+    pub fn offer(
+        &self,
+        frame: &Bytes,
+        is_websocket: impl FnOnce() -> bool,
+        count_library_packet: impl FnOnce(),
+    ) -> Offer {
+        let mut lane = self.lane.lock();
+        if self.is_closed() {
+            return Offer::Closed;
+        }
+        if let State::Library(tally) = &mut lane.state {
+            match tally.take_if(|_| is_websocket()) {
+                Some(tally) => lane.state = State::Gated(tally),
+                None => {
+                    count_library_packet();
+                    return Offer::Library;
+                }
+            }
+        }
+        let opened = lane.open_gate();
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if waiting + frame.len() > self.limits.max_queued {
+            return Offer::Overflow;
+        }
+        lane.queue.push_back(frame.clone());
+        self.waiting.store(waiting + frame.len(), Ordering::Release);
+        match lane.state {
+            // Once the queue is not empty, its flush is on its way or the reader waits for the kernel.
+            State::Direct if opened || lane.queue.len() == 1 && lane.rest.is_empty() => Offer::NeedsFlush,
+            _ => Offer::Queued,
+        }
+    }
+
+    /// Writes what the kernel takes; called by the flusher at the end of a tick.
+    pub fn flush(&self) {
+        let mut lane = self.lane.lock();
+        if self.is_closed() || !matches!(lane.state, State::Direct) {
+            return;
+        }
+        match self.write_waiting(&mut lane) {
+            Ok(()) => {}
+            // The reader's task waits for the kernel: only a task's own poll may register with the driver.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => lane.wake_reader(),
+            Err(_) => self.close_locked(&mut lane),
+        }
+    }
+
+    /// Opens the gate if the last packet that the library owed has been delivered through a poll response, and flushes.
+    pub fn open_gate(&self) {
+        self.lane.lock().open_gate();
+        self.flush();
+    }
+
+    /// Whether bytes have waited too long: for the kernel to take any, or behind a gate that does not open.
+    pub fn is_stalled(&self, now: Instant) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut lane = self.lane.lock();
+        let since = *lane.stalled_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= self.limits.max_stall
+    }
+
+    /// Bytes that wait for the peer.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Closes at once: what the kernel has taken still goes out, everything else is dropped.
+    pub fn kill(&self) {
+        self.close_locked(&mut self.lane.lock());
+    }
+
+    /// Sends what is queued as far as the kernel takes it, then a WebSocket close frame (RFC 6455 §5.5.1) if the
+    /// connection is ours, then closes.
+    pub fn close(&self, close_frame: &'static [u8]) {
+        let mut lane = self.lane.lock();
+        if self.is_closed() {
+            return;
+        }
+        lane.open_gate();
+        if matches!(lane.state, State::Direct) && lane.rest.is_empty() {
+            lane.queue.push_back(Bytes::from_static(close_frame));
+            self.waiting.fetch_add(close_frame.len(), Ordering::Release);
+            // Whatever the kernel does not take now is lost with the connection.
+            let _ = self.write_waiting(&mut lane);
+        }
+        self.close_locked(&mut lane);
+    }
+
+    fn close_locked(&self, lane: &mut Lane) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        lane.queue = VecDeque::new();
+        lane.rest = Bytes::new();
+        self.waiting.store(0, Ordering::Release);
+        // Both directions: the library's pending read ends and its pending write fails, whichever task it is in.
+        let _ = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Both);
+        lane.wake_reader();
+    }
+
+    /// Reads into `buffer`. The reading task also carries what broadcasts left behind when the kernel was full.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // The waker is stored before the queue is looked at: a flush that runs dry in between finds it.
+        {
+            let mut lane = self.lane.lock();
+            lane.remember_reader(cx.waker());
+            if !lane.is_empty() && matches!(lane.state, State::Direct) {
+                let _ = self.poll_drain(&mut lane, cx)?;
+            }
+        }
+        loop {
+            if self.is_closed() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.tcp.poll_read_ready(cx))?;
+            match self.tcp.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Writes a buffer of the library's, whole or not at all, after everything that counts as written before it.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let mut lane = self.lane.lock();
+        if self.is_closed() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        ready!(self.poll_drain(&mut lane, cx))?;
+        let taken = loop {
+            match self.tcp.try_write(buffer) {
+                Ok(taken) => break taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    lane.stalled_since.get_or_insert_with(Instant::now);
+                    ready!(self.tcp.poll_write_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        };
+        lane.stalled_since = None;
+        if taken < buffer.len() {
+            lane.rest = Bytes::copy_from_slice(&buffer[taken..]);
+            self.waiting.fetch_add(lane.rest.len(), Ordering::Release);
+        }
+        if lane.count_written(buffer) {
+            lane.open_gate();
+            let _ = self.poll_drain(&mut lane, cx)?;
+        }
+        Poll::Ready(Ok(buffer.len()))
+    }
+
+    /// Ready when nothing that may be written waits.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut lane = self.lane.lock();
+        if self.is_closed() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.poll_drain(&mut lane, cx)
+    }
+
+    /// Sends what waits, then FIN.
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut lane = self.lane.lock();
+        if !self.is_closed() {
+            ready!(self.poll_drain(&mut lane, cx))?;
+            let _ = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_drain(&self, lane: &mut Lane, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.write_waiting(lane) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.tcp.poll_write_ready(cx))?;
+                }
+                Err(error) => {
+                    self.close_locked(lane);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Writes the rest, then, when direct, the queue. `Ok` when nothing that may be written is left.
+    fn write_waiting(&self, lane: &mut Lane) -> io::Result<()> {
+        loop {
+            let ours = if matches!(lane.state, State::Direct) { lane.queue.len() } else { 0 };
+            if lane.rest.is_empty() && ours == 0 {
+                lane.stalled_since = None;
+                if lane.queue.is_empty() && lane.queue.capacity() > KEPT_QUEUE_SLOTS {
+                    lane.queue = VecDeque::new();
+                }
+                return Ok(());
+            }
+            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+            let mut used = 0;
+            let rest = (!lane.rest.is_empty()).then_some(&lane.rest);
+            for frame in rest.into_iter().chain(lane.queue.iter().take(ours)).take(FRAMES_PER_WRITE) {
+                slices[used] = IoSlice::new(frame);
+                used += 1;
+            }
+            // A plain write costs the kernel less than a vector of one.
+            let written = match used {
+                1 => self.tcp.try_write(&slices[0]),
+                _ => self.tcp.try_write_vectored(&slices[..used]),
+            };
+            match written {
+                Ok(written) => {
+                    lane.advance(written);
+                    self.waiting.fetch_sub(written, Ordering::Release);
+                    lane.stalled_since = None;
+                }
+                Err(error) => {
+                    lane.stalled_since.get_or_insert_with(Instant::now);
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty() && self.queue.is_empty()
+    }
+
+    fn remember_reader(&mut self, waker: &Waker) {
+        match &mut self.reader {
+            Some(known) if known.will_wake(waker) => {}
+            slot => *slot = Some(waker.clone()),
+        }
+    }
+
+    fn wake_reader(&self) {
+        if let Some(waker) = &self.reader {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Gated → direct, once everything that the library was given has been seen written. Says whether it was now.
+    fn open_gate(&mut self) -> bool {
+        let opens = matches!(&self.state, State::Gated(tally) if tally.is_even());
+        if opens {
+            self.state = State::Direct;
+        }
+        opens
+    }
+
+    /// Counts the library's packets in a buffer of whole frames; `true` when the gate may now open.
+    fn count_written(&self, buffer: &[u8]) -> bool {
+        match &self.state {
+            State::Library(Some(tally)) => {
+                tally.wrote_frames(buffer);
+                false
+            }
+            State::Gated(tally) => {
+                tally.wrote_frames(buffer);
+                tally.is_even()
+            }
+            State::Library(None) | State::Direct => false,
+        }
+    }
+
+    /// Forgets `written` bytes from the front.
+    fn advance(&mut self, mut written: usize) {
+        let of_rest = written.min(self.rest.len());
+        // A `Bytes` of length 0 still holds its buffer, so an emptied one is replaced.
+        self.rest = if of_rest == self.rest.len() { Bytes::new() } else { self.rest.slice(of_rest..) };
+        written -= of_rest;
+        while written > 0 {
+            let Some(frame) = self.queue.pop_front() else { return };
+            if written < frame.len() {
+                self.rest = frame.slice(written..);
+                return;
+            }
+            written -= frame.len();
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        // Nothing waits any more; the descriptor closes with the stream.
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// How long the kernel keeps unacknowledged data before it gives the connection up (`TCP_USER_TIMEOUT`): a peer that
+/// has vanished without FIN must not hold buffers for the quarter of an hour that TCP's own retries take.
+pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,258 @@
+//! One Engine.IO session: what the edge knows of it from the handshake request to its last byte.
+//!
+//! The library keeps the handshake request's parts for exactly as long as it keeps the session, and this lives in
+//! their extensions. So whatever is freed by dropping a [`Session`] is freed on every path on which the library lets go.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::outlet::Outlet;
+use super::tally::Tally;
+use super::websocket::GOING_AWAY;
+use crate::metrics::{CloseReason, Metrics};
+use crate::peer::PeerId;
+
+/// A session that has not been admitted by then is closed. Well above any honest client's CONNECT, which follows the
+/// handshake at once, also over slow mobile links.
+const ADMISSION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// CONNECT packets that one session may send; a stock client sends one.
+const MAX_CONNECTS: u8 = 3;
+
+/// `Session::expiry` of a session that has no admitted peer.
+const NOT_ADMITTED: u64 = 0;
+
+/// `Session::expiry` of a peer without a token.
+const NEVER: u64 = u64::MAX;
+
+/// Closes a polling session in the library, which has no call for it.
+pub trait PollingCloser: Send + Sync {
+    /// Closes the Engine.IO session `sid` as if its client had asked for it.
+    fn close(&self, sid: String) -> JoinHandle<()>;
+}
+
+/// One Engine.IO session.
+pub struct Session {
+    id: PeerId,
+    address: IpAddr,
+    tally: Arc<Tally>,
+    websocket: OnceLock<Arc<Outlet>>,
+    /// Known for sessions that began with polling; a credential, so it is never printed.
+    sid: OnceLock<String>,
+    credentials: Mutex<Option<HeaderMap>>,
+    connects: AtomicU8,
+    /// Unix milliseconds after which the peer's token is no longer honoured.
+    expiry: AtomicU64,
+    /// When it was opened, or when its peer left.
+    waits_since: Mutex<Instant>,
+    closing: OnceLock<CloseReason>,
+    sessions: Weak<Sessions>,
+    _held: Box<dyn Send + Sync>,
+}
+
+impl Session {
+    /// The public number of the connection, in logs and pages.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The real client address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// What the library holds for this session.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The connection that is, or is about to become, this session's WebSocket.
+    pub fn websocket(&self) -> Option<&Arc<Outlet>> {
+        self.websocket.get()
+    }
+
+    /// Binds the connection on which this session asks for a WebSocket; `false` if it has asked before, which no
+    /// stock client does.
+    pub fn bind_websocket(&self, outlet: &Arc<Outlet>) -> bool {
+        if self.websocket.set(outlet.clone()).is_err() {
+            return false;
+        }
+        outlet.bind(self.tally.clone());
+        true
+    }
+
+    /// The handshake's headers that may carry a token. Taken once, so that a token is not kept for the session's life;
+    /// a second CONNECT in the same session must bring its token in `auth`.
+    pub fn take_credentials(&self) -> HeaderMap {
+        self.credentials.lock().take().unwrap_or_default()
+    }
+
+    /// Counts a CONNECT; `false` when this session has sent too many.
+    pub fn may_connect(&self) -> bool {
+        self.connects.fetch_add(1, Ordering::AcqRel) < MAX_CONNECTS
+    }
+
+    /// A peer was admitted; `None` means that nothing expires.
+    pub fn admitted(&self, expires: Option<SystemTime>) {
+        let expiry = expires.map_or(NEVER, |at| {
+            let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since_epoch.as_millis()).unwrap_or(NEVER).max(1)
+        });
+        self.expiry.store(expiry, Ordering::Release);
+    }
+
+    /// The peer left the namespace, or was not let in; the session may try again for a while.
+    pub fn left(&self) {
+        *self.waits_since.lock() = Instant::now();
+        self.expiry.store(NOT_ADMITTED, Ordering::Release);
+    }
+
+    /// Why it was closed from this side, once it was.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.closing.get().copied()
+    }
+
+    /// Closes the transport, so that a stock client reconnects and can bring a fresh token. The first reason counts.
+    ///
+    /// The handle, where there is one, ends when the library has let go of a polling session.
+    pub fn close(&self, reason: CloseReason) -> Option<JoinHandle<()>> {
+        self.closing.set(reason).ok()?;
+        let sessions = self.sessions.upgrade()?;
+        sessions.metrics.closed(reason);
+        tracing::debug!(connection = %self.id, reason = reason.as_str(), "closing");
+        if let Some(outlet) = self.websocket() {
+            match reason {
+                CloseReason::SlowReader | CloseReason::SendFailed => outlet.kill(),
+                // Stock clients take it as a closed transport and come back.
+                _ => outlet.close(GOING_AWAY),
+            }
+        }
+        let sid = self.sid.get()?.clone();
+        Some(sessions.closer.get()?.close(sid))
+    }
+
+    /// What is overdue, if anything is.
+    fn overdue(&self, now: Instant, wall: SystemTime) -> Option<CloseReason> {
+        match self.expiry.load(Ordering::Acquire) {
+            NOT_ADMITTED => {
+                let waited = now.saturating_duration_since(*self.waits_since.lock());
+                (waited >= ADMISSION_DEADLINE).then_some(CloseReason::NotAdmitted)
+            }
+            NEVER => None,
+            expiry => {
+                let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+                (wall >= u128::from(expiry)).then_some(CloseReason::TokenExpired)
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(sessions) = self.sessions.upgrade() {
+            sessions.forget(self);
+        }
+    }
+}
+
+/// Every live session of the process.
+pub struct Sessions {
+    all: Mutex<HashMap<PeerId, Weak<Session>>>,
+    by_sid: Mutex<HashMap<String, Weak<Session>>>,
+    closer: OnceLock<Box<dyn PollingCloser>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Sessions {
+            all: Mutex::default(),
+            by_sid: Mutex::default(),
+            closer: OnceLock::new(),
+            metrics,
+        })
+    }
+
+    /// Says how polling sessions are closed, once the protocol service exists.
+    pub fn set_closer(&self, closer: Box<dyn PollingCloser>) {
+        // Set once, by the server that made both; a second call would change nothing.
+        let _ = self.closer.set(closer);
+    }
+
+    /// Opens a session that keeps `held`, its place under the caps, for as long as it lives.
+    pub fn open(self: &Arc<Self>, address: IpAddr, credentials: HeaderMap, held: Box<dyn Send + Sync>) -> Arc<Session> {
+        let session = Arc::new(Session {
+            id: PeerId::next(),
+            address,
+            tally: Arc::default(),
+            websocket: OnceLock::new(),
+            sid: OnceLock::new(),
+            credentials: Mutex::new((!credentials.is_empty()).then_some(credentials)),
+            connects: AtomicU8::new(0),
+            expiry: AtomicU64::new(NOT_ADMITTED),
+            waits_since: Mutex::new(Instant::now()),
+            closing: OnceLock::new(),
+            sessions: Arc::downgrade(self),
+            _held: held,
+        });
+        self.all.lock().insert(session.id, Arc::downgrade(&session));
+        self.metrics.sessions.inc();
+        session
+    }
+
+    /// Learns the Engine.IO session id of a session that began with polling.
+    pub fn name(&self, session: &Arc<Session>, sid: String) {
+        if session.sid.set(sid.clone()).is_ok() {
+            self.by_sid.lock().insert(sid, Arc::downgrade(session));
+        }
+    }
+
+    /// The session that a polling or upgrade request speaks for.
+    pub fn find(&self, sid: &str) -> Option<Arc<Session>> {
+        self.by_sid.lock().get(sid)?.upgrade()
+    }
+
+    /// Every session that is alive now.
+    pub fn snapshot(&self) -> Vec<Arc<Session>> {
+        self.all.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// How many sessions are alive.
+    pub fn len(&self) -> usize {
+        self.all.lock().len()
+    }
+
+    /// Whether no session is alive.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes what is overdue: expired tokens, sessions that nobody was admitted on, readers that stopped reading.
+    pub fn sweep(&self, now: Instant, wall: SystemTime) {
+        for session in self.snapshot() {
+            let stalled = session.websocket().is_some_and(|outlet| outlet.is_stalled(now));
+            let overdue =
+                if stalled { Some(CloseReason::SlowReader) } else { session.overdue(now, wall) };
+            if let Some(reason) = overdue {
+                // Nobody waits for it: a sweep must not hang on one session.
+                drop(session.close(reason));
+            }
+        }
+    }
+
+    fn forget(&self, session: &Session) {
+        self.all.lock().remove(&session.id);
+        if let Some(sid) = session.sid.get() {
+            self.by_sid.lock().remove(sid);
+        }
+        self.metrics.sessions.dec();
+    }
+}

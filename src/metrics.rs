@@ -1,0 +1,188 @@
+//! What is counted. Every label comes from a fixed set, so no client can make a series.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::reject::Code;
+
+/// Why a connection was closed, from this side or by the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// `exp` and the leeway have passed.
+    TokenExpired,
+    /// The process is going down.
+    Draining,
+    /// The peer does not read what waits for it.
+    SlowReader,
+    /// A packet could not be handed to the peer.
+    SendFailed,
+    /// More refused events than `limits.events.disconnect_after`.
+    Refusals,
+    /// The subject already has `limits.connections.per_user` sockets.
+    UserCap,
+    /// No key is there to verify with; the client is to come back.
+    KeysUnavailable,
+    /// Nobody was admitted in time.
+    NotAdmitted,
+    /// CONNECT was sent too often.
+    ConnectFlood,
+    /// A packet that the protocol does not allow: binary, oversize, broken.
+    BadPacket,
+    /// The client did not answer pings.
+    Heartbeat,
+    /// The client closed, or its network did.
+    Client,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [CloseReason] = &[
+        CloseReason::TokenExpired,
+        CloseReason::Draining,
+        CloseReason::SlowReader,
+        CloseReason::SendFailed,
+        CloseReason::Refusals,
+        CloseReason::UserCap,
+        CloseReason::KeysUnavailable,
+        CloseReason::NotAdmitted,
+        CloseReason::ConnectFlood,
+        CloseReason::BadPacket,
+        CloseReason::Heartbeat,
+        CloseReason::Client,
+    ];
+
+    /// The label in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::TokenExpired => "token_expired",
+            CloseReason::Draining => "draining",
+            CloseReason::SlowReader => "slow_reader",
+            CloseReason::SendFailed => "send_failed",
+            CloseReason::Refusals => "refusals",
+            CloseReason::UserCap => "user_cap",
+            CloseReason::KeysUnavailable => "keys_unavailable",
+            CloseReason::NotAdmitted => "not_admitted",
+            CloseReason::ConnectFlood => "connect_flood",
+            CloseReason::BadPacket => "bad_packet",
+            CloseReason::Heartbeat => "heartbeat",
+            CloseReason::Client => "client",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// The process's counters. Looking one up is an index into an array.
+pub struct Metrics {
+    registry: Registry,
+    refusals: Vec<Counter>,
+    closes: Vec<Counter>,
+    /// Sockets admitted.
+    pub admissions: Counter,
+    /// Events relayed.
+    pub events_accepted: Counter,
+    /// Copies of events handed to members.
+    pub deliveries: Counter,
+    /// Live Engine.IO sessions.
+    pub sessions: Gauge,
+    /// Live admitted peers.
+    pub peers: Gauge,
+    /// Rooms with at least one member.
+    pub rooms: Gauge,
+    /// Keys of rate limits that are remembered.
+    pub rate_limit_keys: Gauge,
+}
+
+impl Metrics {
+    /// All at zero, each series already there.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("flowgate");
+        let refusals = Family::<CodeLabel, Counter>::default();
+        registry.register("refusals", "Refused handshakes, sockets and events by code", refusals.clone());
+        let closes = Family::<ReasonLabel, Counter>::default();
+        registry.register("closes", "Closed connections by reason", closes.clone());
+        let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
+        let by_reason =
+            |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
+        Metrics {
+            refusals: Code::ALL.iter().map(by_code).collect(),
+            closes: CloseReason::ALL.iter().map(by_reason).collect(),
+            admissions: counter(&mut registry, "admissions", "Sockets admitted"),
+            events_accepted: counter(&mut registry, "events_accepted", "Events relayed"),
+            deliveries: counter(&mut registry, "deliveries", "Copies of events handed to members"),
+            sessions: gauge(&mut registry, "sessions", "Live Engine.IO sessions"),
+            peers: gauge(&mut registry, "peers", "Live admitted peers"),
+            rooms: gauge(&mut registry, "rooms", "Rooms with at least one member"),
+            rate_limit_keys: gauge(&mut registry, "rate_limit_keys", "Rate limit keys remembered"),
+            registry,
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, code: Code) {
+        self.refusals[code.index()].inc();
+    }
+
+    /// Counts a closed connection.
+    pub fn closed(&self, reason: CloseReason) {
+        self.closes[reason as usize].inc();
+    }
+
+    /// All series in OpenMetrics text.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter<u64, AtomicU64> {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_series() {
+        let metrics = Metrics::new();
+        for (at, reason) in CloseReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at);
+            metrics.closed(*reason);
+        }
+        let text = metrics.render().unwrap();
+        for reason in CloseReason::ALL {
+            let line = format!("flowgate_closes_total{{reason=\"{}\"}} 1", reason.as_str());
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The one Socket.IO namespace, `/`: from CONNECT to a registered peer.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+use socketioxide::SocketIo;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::{ConnectHandler, Value};
+use socketioxide::socket::{DisconnectReason, Socket};
+
+use crate::config::policy::Policy;
+use crate::connect::admission::{Admission, Admitted, Denied};
+use crate::connect::rooms;
+use crate::connect::users::UserPlace;
+use crate::event::entry::{EventEntry, EventPath};
+use crate::event::now::Now;
+use crate::link::session::Session;
+use crate::metrics::CloseReason;
+use crate::peer::Peer;
+use crate::reject::Code;
+use crate::relay::local::{Member, Membership};
+
+/// The reply to CONNECT is one packet; what it weighs does not matter, only that it is counted.
+const CONNECT_REPLY_BYTES: usize = 0;
+
+/// Serves the namespace `/` and no other.
+pub fn serve(io: &SocketIo, policy: Arc<Policy>, admission: Arc<Admission>, path: Arc<EventPath>) {
+    let entrance = Entrance { policy: policy.clone(), path: path.clone() };
+    io.ns(
+        "/",
+        entrance.with(move |socket: SocketRef, auth: TryData<Json>| {
+            let (policy, admission, path) = (policy.clone(), admission.clone(), path.clone());
+            async move { admit(&socket, auth.0.ok(), &policy, &admission, &path).await }
+        }),
+    );
+}
+
+/// What the client hears in `connect_error`: the code and nothing else.
+#[derive(Debug)]
+struct Refusal(Code);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+/// Before CONNECT is answered: asks admission, and leaves what it says for the [`Entrance`].
+async fn admit(
+    socket: &Socket,
+    auth: Option<Json>,
+    policy: &Policy,
+    admission: &Admission,
+    path: &EventPath,
+) -> Result<(), Refusal> {
+    // Every session's handshake request was given one by the edge.
+    let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
+    if !session.may_connect() {
+        return leave(&session, CloseReason::ConnectFlood).await;
+    }
+    match admission.admit(&session, auth.as_ref(), SystemTime::now()).await {
+        Ok(admitted) => {
+            session.admitted(admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
+            socket.extensions.insert(Waiting(Arc::new(Mutex::new(Some(admitted)))));
+            Ok(())
+        }
+        Err(Denied::Final(code, why)) => {
+            path.metrics.refused(code);
+            tracing::info!(connection = %session.id(), address = %session.address(), code = code.as_str(), why, "refused");
+            Err(Refusal(code))
+        }
+        Err(Denied::Later(reason, why)) => {
+            let reason_label = reason.as_str();
+            tracing::warn!(connection = %session.id(), address = %session.address(), reason = reason_label, why, "turned away");
+            leave(&session, reason).await
+        }
+    }
+}
+
+/// Closes the transport and only then ends the CONNECT, whose refusal nobody is left to hear: a client that heard one
+/// would not come back.
+async fn leave(session: &Session, reason: CloseReason) -> Result<(), Refusal> {
+    if let Some(closed) = session.close(reason) {
+        // The task only fails when the runtime goes down, and the session with it.
+        let _ = closed.await;
+    }
+    Err(Refusal(Code::TooManyRequests))
+}
+
+fn session_of(socket: &Socket) -> Option<Arc<Session>> {
+    socket.req_parts().extensions.get::<Arc<Session>>().cloned()
+}
+
+/// An admitted peer between the middleware and the handler, which the library calls in one go.
+#[derive(Clone)]
+struct Waiting(Arc<Mutex<Option<Admitted>>>);
+
+/// What a registered peer holds. The library drops it with the socket, on every path.
+#[derive(Clone)]
+struct Presence(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
+
+struct Held {
+    _membership: Membership,
+    _place: Option<UserPlace>,
+    session: Weak<Session>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.upgrade() {
+            session.left();
+        }
+    }
+}
+
+/// After CONNECT was answered: registers the peer. It runs at once, in the task that answered; a closure would run in a
+/// task of its own, and the peer could send before it is in its rooms.
+#[derive(Clone)]
+struct Entrance {
+    policy: Arc<Policy>,
+    path: Arc<EventPath>,
+}
+
+/// Distinguishes this handler from the library's own for closures.
+struct AtOnce;
+
+impl ConnectHandler<LocalAdapter, AtOnce> for Entrance {
+    fn call(&self, socket: Arc<Socket>, _auth: Option<Value>) {
+        let waiting = socket.extensions.remove::<Waiting>();
+        let Some(admitted) = waiting.and_then(|waiting| waiting.0.lock().take()) else { return };
+        let Some(session) = session_of(&socket) else { return };
+        self.register(&socket, &session, admitted);
+    }
+}
+
+impl Entrance {
+    fn register(&self, socket: &Arc<Socket>, session: &Arc<Session>, admitted: Admitted) {
+        session.tally().give(CONNECT_REPLY_BYTES);
+        let peer = Arc::new(admitted.peer);
+        let member = Member::new(peer.id(), session, socket, self.policy.limits.slow_reader.max_queued);
+        let names = rooms::of(&peer, &self.policy.rooms);
+        let membership = self.path.rooms.join(&names, &member);
+        let held = Held { _membership: membership, _place: admitted.place, session: Arc::downgrade(session) };
+        socket.extensions.insert(Presence(Arc::new(held)));
+        let sender = self.path.pipeline.sender(peer.clone(), Now::read());
+        socket.on_fallback(EventEntry::new(self.path.clone(), sender, session));
+        self.path.metrics.admissions.inc();
+        log_admission(&peer, socket);
+        self.watch_disconnect(socket, session, peer);
+    }
+
+    fn watch_disconnect(&self, socket: &Socket, session: &Arc<Session>, peer: Arc<Peer>) {
+        let (path, session) = (self.path.clone(), Arc::downgrade(session));
+        socket.on_disconnect(async move |reason: DisconnectReason| {
+            let closed_here = session.upgrade().and_then(|session| session.closing());
+            let reason = closed_here.unwrap_or_else(|| {
+                let reason = protocol_reason(reason);
+                path.metrics.closed(reason);
+                reason
+            });
+            tracing::info!(connection = %peer.id(), reason = reason.as_str(), "disconnected");
+        });
+    }
+}
+
+fn log_admission(peer: &Peer, socket: &Socket) {
+    tracing::info!(
+        connection = %peer.id(),
+        address = %peer.address(),
+        subject = peer.subject(),
+        teams = peer.teams().len(),
+        transport = ?socket.transport_type(),
+        "admitted"
+    );
+}
+
+fn protocol_reason(reason: DisconnectReason) -> CloseReason {
+    match reason {
+        DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
+            CloseReason::BadPacket
+        }
+        DisconnectReason::HeartbeatTimeout => CloseReason::Heartbeat,
+        _ => CloseReason::Client,
+    }
+}

@@ -1,0 +1,5 @@
+//! From a decision to the members' connections.
+
+pub mod flusher;
+pub mod frame;
+pub mod local;

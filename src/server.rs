@@ -1,0 +1,290 @@
+//! Wires everything: listeners, edge, protocol library, admission, event path; and takes it down again.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinHandle};
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
+
+use crate::config::policy::{Policy, Server as ServerPolicy};
+use crate::connect::admission::Admission;
+use crate::connect::token::Verifier;
+use crate::edge::accept::{Connections, accept};
+use crate::edge::caps::Caps;
+use crate::edge::front::{Front, Protocol};
+use crate::event::entry::EventPath;
+use crate::event::now::Now;
+use crate::event::pipeline::{Pipeline, Stage};
+use crate::internal::{self, Operations};
+use crate::link::session::{PollingCloser, Sessions};
+use crate::metrics::{CloseReason, Metrics};
+use crate::namespace;
+use crate::relay::local::Rooms;
+
+/// How often deadlines are looked at; a token's end is acted on within a second of it.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// Sweeps between two clean-ups of rate limits, which forget keys nobody uses: every ten seconds.
+const SWEEPS_PER_CLEANUP: u32 = 40;
+
+/// How often the drain closes its next few connections.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+
+/// Packets that may wait for one client in the library. Bytes are what is bounded (`limits.slow_reader`); this only has
+/// to be more than that many bytes can be packets of.
+const LIBRARY_QUEUE: usize = 8192;
+
+/// The WebSocket read buffer of one connection. Events are small; a larger message grows it while it is read.
+const READ_BUFFER: usize = 512;
+
+/// How long the library waits for CONNECT. The session's own deadline comes first; this is behind it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A sidecar before it listens.
+pub struct Builder {
+    policy: Arc<Policy>,
+    stages: Vec<Box<dyn Stage>>,
+}
+
+/// A sidecar that is bound and about to serve.
+pub struct Server {
+    front: Arc<Front>,
+    sessions: Arc<Sessions>,
+    policy: Arc<Policy>,
+    public: SocketAddr,
+    internal: SocketAddr,
+    accepting: JoinHandle<std::convert::Infallible>,
+    // Aborted with the server.
+    _tasks: Vec<Owned>,
+}
+
+/// A task that ends with its owner.
+struct Owned(AbortHandle);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Builder {
+    /// A sidecar that acts on this policy.
+    pub fn new(policy: Policy) -> Self {
+        Builder { policy: Arc::new(policy), stages: Vec::new() }
+    }
+
+    /// Adds a stage of the embedder's own, which runs after authorization, in the order of these calls.
+    #[must_use]
+    pub fn stage(mut self, stage: impl Stage) -> Self {
+        self.stages.push(Box::new(stage));
+        self
+    }
+
+    /// Binds both listeners and starts serving, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// An address that cannot be bound.
+    pub async fn bind(self) -> anyhow::Result<Server> {
+        let policy = self.policy;
+        let public = listen(policy.server.listen, "server.listen").await?;
+        let internal = listen(policy.internal.listen, "internal.listen").await?;
+        let metrics = Arc::new(Metrics::new());
+        let rooms = Rooms::new(metrics.clone());
+        let sessions = Sessions::new(metrics.clone());
+        let caps = Caps::new(&policy.limits.connections);
+        let verifier = Verifier::new(&policy.auth)?;
+        verifier.start();
+        let admission = Arc::new(Admission::new(policy.clone(), verifier));
+        let path = Arc::new(EventPath {
+            pipeline: Pipeline::new(policy.clone(), self.stages, Now::read()),
+            rooms,
+            metrics: metrics.clone(),
+            detail: policy.refusal_detail,
+        });
+        let protocol = protocol(&policy, &admission, &path);
+        sessions.set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
+        let front =
+            Arc::new(Front::new(policy.clone(), caps.clone(), sessions.clone(), metrics.clone(), protocol));
+        let connections = Arc::<Connections>::default();
+        let server = Server {
+            public: public.local_addr()?,
+            internal: internal.local_addr()?,
+            accepting: tokio::spawn(accept(public, front.clone(), connections.clone())),
+            _tasks: vec![
+                owned(serve_internal(internal, &front, &admission, &path)?),
+                owned(sweep(sessions.clone(), connections, caps, path)),
+            ],
+            front,
+            sessions,
+            policy,
+        };
+        Ok(server)
+    }
+}
+
+impl Server {
+    /// Where the public port listens.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the operators' port listens.
+    pub fn internal_addr(&self) -> SocketAddr {
+        self.internal
+    }
+
+    /// Serves until `shutdown` ends, then drains: new sessions are turned away, connections are closed over
+    /// `drain.spread`, and it returns when the last is gone or `drain.deadline` has passed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        shutdown.await;
+        self.front.start_draining();
+        tracing::info!(sessions = self.sessions.len(), "draining");
+        let drained = tokio::time::timeout(self.policy.drain.deadline, self.drain()).await;
+        match drained {
+            Ok(()) => tracing::info!("drained"),
+            Err(_) => tracing::warn!(sessions = self.sessions.len(), "drain deadline passed; leaving anyway"),
+        }
+    }
+
+    async fn drain(&self) {
+        let all = self.sessions.snapshot();
+        let steps = (self.policy.drain.spread.as_millis() / DRAIN_STEP.as_millis()).max(1) as usize;
+        for step in all.chunks(all.len().div_ceil(steps).max(1)) {
+            for session in step {
+                drop(session.close(CloseReason::Draining));
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+        drop(all);
+        while !self.sessions.is_empty() {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{key}: cannot listen on {address}; is another process using it? Choose another address or port")
+    })
+}
+
+fn owned(task: impl Future<Output = ()> + Send + 'static) -> Owned {
+    Owned(tokio::spawn(task).abort_handle())
+}
+
+/// The protocol library, every limit of it set.
+fn protocol(policy: &Arc<Policy>, admission: &Arc<Admission>, path: &Arc<EventPath>) -> Protocol {
+    let hard_max = policy.limits.payload.hard_max_bytes;
+    // Above anything that may be queued, or a poll response that fills up to it loses a packet at the upgrade.
+    let max_payload = 4 * (policy.limits.slow_reader.max_queued + hard_max) as u64;
+    let builder = SocketIo::builder()
+        .req_path(policy.server.path.trim_end_matches('/').to_owned())
+        .max_buffer_size(LIBRARY_QUEUE)
+        .max_payload(max_payload)
+        .ws_read_buffer_size(READ_BUFFER)
+        .ws_max_message_size(hard_max)
+        .ws_max_frame_size(hard_max)
+        .connect_timeout(CONNECT_TIMEOUT)
+        // Binary is off: a packet that announces attachments closes the connection.
+        .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0));
+    let (service, io) = transports(builder, &policy.server).build_svc();
+    namespace::serve(&io, policy.clone(), admission.clone(), path.clone());
+    BoxCloneSyncService::new(service.map_response(|answer| answer.map(Body::new)))
+}
+
+fn transports(builder: SocketIoBuilder, server: &ServerPolicy) -> SocketIoBuilder {
+    match (server.polling, server.websocket) {
+        (true, false) => builder.transports([TransportType::Polling]),
+        (false, true) => builder.transports([TransportType::Websocket]),
+        _ => builder.transports([TransportType::Polling, TransportType::Websocket]),
+    }
+}
+
+/// Closes a polling session by posting an Engine.IO close packet in its client's name.
+struct Closer {
+    protocol: Protocol,
+    path: String,
+}
+
+impl PollingCloser for Closer {
+    fn close(&self, sid: String) -> JoinHandle<()> {
+        const CLOSE_PACKET: &[u8] = b"1";
+        let mut protocol = self.protocol.clone();
+        let mut request = Request::new(Full::new(Bytes::from_static(CLOSE_PACKET)));
+        *request.method_mut() = Method::POST;
+        let uri = format!("{}?EIO=4&transport=polling&sid={sid}", self.path);
+        tokio::spawn(async move {
+            if let Ok(uri) = uri.parse() {
+                *request.uri_mut() = uri;
+                let Ok(protocol) = protocol.ready().await;
+                let Ok(_) = protocol.call(request).await;
+            }
+        })
+    }
+}
+
+fn serve_internal(
+    listener: TcpListener,
+    front: &Arc<Front>,
+    admission: &Arc<Admission>,
+    path: &Arc<EventPath>,
+) -> anyhow::Result<impl Future<Output = ()> + 'static> {
+    let (front, admission, path) = (front.clone(), admission.clone(), path.clone());
+    let router = internal::router(Operations {
+        loopback: listener.local_addr()?.ip().is_loopback(),
+        metrics: path.metrics.clone(),
+        refresh: Box::new(move || {
+            let keys = path.pipeline.remembered();
+            path.metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
+        }),
+        not_ready: Box::new(move || {
+            if front.is_draining() {
+                Some("draining")
+            } else if !admission.verifier().has_keys() {
+                Some("no keys to verify tokens with")
+            } else {
+                None
+            }
+        }),
+    });
+    Ok(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the internal port has failed");
+        }
+    })
+}
+
+/// Looks at every deadline there is, for as long as the server lives.
+async fn sweep(sessions: Arc<Sessions>, connections: Arc<Connections>, caps: Arc<Caps>, path: Arc<EventPath>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut until_cleanup = SWEEPS_PER_CLEANUP;
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        sessions.sweep(now, SystemTime::now());
+        connections.sweep(now);
+        until_cleanup -= 1;
+        if until_cleanup == 0 {
+            until_cleanup = SWEEPS_PER_CLEANUP;
+            caps.sweep();
+            path.pipeline.sweep(Now::read());
+        }
+    }
+}

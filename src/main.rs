@@ -1,4 +1,11 @@
-//! The `flowgate` command.
+//! The `flowgate` command: arguments → command → exit code.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use flowgate::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -1,0 +1,83 @@
+//! The command line, one file a command.
+
+mod check;
+mod config;
+mod dev;
+mod health;
+mod log;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Loaded, Sources, load};
+
+/// `EX_CONFIG` of sysexits.h: the configuration is bad.
+const BAD_CONFIGURATION: u8 = 78;
+
+/// A hardened sidecar in front of untrusted Socket.IO clients.
+#[derive(Parser)]
+#[command(name = "flowgate", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients until SIGTERM or Ctrl-C, then drain
+    Serve(serve::ServeArgs),
+    /// Check a configuration, and say everything that is wrong with it
+    Check(check::CheckArgs),
+    /// Print the default configuration, or the effective one with the origin of each value
+    Config(config::ConfigArgs),
+    /// Make or verify a token
+    Token(token::TokenArgs),
+    /// Ask a running flowgate whether it is ready
+    Health(health::HealthArgs),
+}
+
+/// Where the configuration comes from, the same for every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigPaths {
+    /// A TOML file, or a folder whose *.toml are read in name order; may be given several times, later ones rank higher
+    #[arg(long = "config", value_name = "PATH", env = "FLOWGATE_CONFIG", value_delimiter = ':')]
+    paths: Vec<PathBuf>,
+}
+
+impl ConfigPaths {
+    /// These paths and the environment of this process.
+    pub fn sources(&self) -> Sources {
+        Sources::from_process(self.paths.clone())
+    }
+}
+
+impl Cli {
+    /// Runs the command. Exit codes: 0 fine, 1 failed or denied, 2 usage, 78 bad configuration.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Config(args) => config::run(&args),
+            Command::Token(args) => token::run(&args),
+            Command::Health(args) => health::run(&args),
+        }
+    }
+}
+
+/// Loads, or says on standard error everything that is wrong.
+fn load_or_explain(sources: &Sources) -> Result<Loaded, ExitCode> {
+    load(sources).map_err(|problems| {
+        eprintln!("{problems}");
+        ExitCode::from(BAD_CONFIGURATION)
+    })
+}
+
+/// Says on standard error why a command failed.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("flowgate: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,115 @@
+//! `flowgate serve`: the main job.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::log::LogArgs;
+use super::{ConfigPaths, dev, failed, load_or_explain, log};
+use crate::config::policy::Policy;
+use crate::config::{Flag, Problem};
+use crate::server::{Builder, Server};
+
+/// Tasks that are still running when everything has been drained get this long to notice.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Arguments of `flowgate serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigPaths,
+    /// Try it out: a throw-away key, ready-to-paste tokens, pages of this machine admitted, refusals explained
+    #[arg(long)]
+    dev: bool,
+    /// Where clients connect; overrides server.listen
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where health and metrics are; overrides internal.listen
+    #[arg(long, value_name = "ADDRESS")]
+    internal_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Serves until SIGTERM or SIGINT. Exit code 0 after a drain.
+pub fn run(args: &ServeArgs) -> ExitCode {
+    if let Err(error) = log::start(&args.log) {
+        return failed(&error);
+    }
+    let mut sources = args.config.sources();
+    sources.flags = flags(args);
+    let dev_secret = if args.dev {
+        match dev::secret() {
+            Ok(secret) => Some(secret),
+            Err(error) => return failed(&error),
+        }
+    } else {
+        None
+    };
+    sources.dev_secret.clone_from(&dev_secret);
+    let loaded = match load_or_explain(&sources) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    warn_of(&loaded.warnings);
+    match serve(loaded.policy, dev_secret.as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn flags(args: &ServeArgs) -> Vec<Flag> {
+    let flag = |flag: &str, key: &str, address: Option<SocketAddr>| {
+        address.map(|address| Flag { flag: flag.into(), key: key.into(), value: address.to_string().into() })
+    };
+    let listen = flag("--listen", "server.listen", args.listen);
+    let internal = flag("--internal-listen", "internal.listen", args.internal_listen);
+    listen.into_iter().chain(internal).collect()
+}
+
+fn warn_of(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn serve(policy: Policy, dev_secret: Option<&str>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let path = policy.server.path.clone();
+        // Before the listeners: a signal that comes while they are bound is not lost.
+        let shutdown = shutdown_signal()?;
+        let server = Builder::new(policy).bind().await?;
+        announce(&server, &path, dev_secret)?;
+        server.run(shutdown).await;
+        anyhow::Ok(())
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    served
+}
+
+/// Standard output carries these lines and nothing else: scripts wait for them.
+fn announce(server: &Server, path: &str, dev_secret: Option<&str>) -> anyhow::Result<()> {
+    println!("listening on http://{}", server.public_addr());
+    println!("internal on http://{}", server.internal_addr());
+    if let Some(secret) = dev_secret {
+        println!("{}", dev::welcome(server.public_addr(), path, secret)?);
+    }
+    Ok(())
+}
+
+/// Ends with the first SIGTERM (what process supervisors send) or SIGINT (Ctrl-C).
+fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,4 +1,271 @@
 //! Configuration: files and environment in, a checked [`policy::Policy`] out.
+//!
+//! In reading order: [`schema`] lists every setting; [`files`] and [`environment`] bring them in, each origin becoming a
+//! [`layer`], checked against the schema; the `config` crate lays the layers over each other; [`raw`] holds the result as
+//! types; [`compile`] turns it into the policy. Every problem is collected, and one is enough not to start.
 
+mod compile;
+mod dev;
+mod effective;
+mod environment;
+mod files;
 pub mod key_material;
+mod key_path;
+mod layer;
 pub mod policy;
+mod problem;
+mod raw;
+mod schema;
+mod values;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use config::{Config, ConfigError, Map, Value, ValueKind};
+use serde::Deserialize;
+
+pub use dev::DEV_SECRET;
+pub use effective::Effective;
+use key_path::KeyPath;
+use layer::Layer;
+use policy::Policy;
+pub use problem::{Problem, Problems};
+
+/// The shipped file that *is* the defaults.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+/// How messages name [`DEFAULT_TOML`].
+pub const BUILT_IN: &str = "config/default.toml (built in)";
+
+/// Where settings come from, in rising rank: the built-in defaults, `dev_secret`, `VITE_CORS_ORIGIN`, `paths`, the
+/// `FLOWGATE__…` variables, `flags`.
+///
+/// Nothing is read from the process itself, so that tests and embedders decide.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// Files, and folders whose `*.toml` are read in name order.
+    pub paths: Vec<PathBuf>,
+    /// The environment: settings, and the secrets that `secret_env` names.
+    pub environment: Vec<(String, String)>,
+    /// Settings from the command line.
+    pub flags: Vec<Flag>,
+    /// `serve --dev`: a throw-away HS256 secret, at least 32 bytes. It adds the issuer `dev`, whose `secret_env` is
+    /// [`DEV_SECRET`], and admits browsers from localhost. It is never shown.
+    pub dev_secret: Option<String>,
+}
+
+/// A setting from the command line.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The flag as the user wrote it, such as `--listen`, for messages.
+    pub flag: String,
+    /// The dotted key that it sets, such as `server.listen`.
+    pub key: String,
+    /// What it sets it to.
+    pub value: toml::Value,
+}
+
+impl Sources {
+    /// These files and folders, with the environment of this process. Variables that are not Unicode are no settings.
+    pub fn from_process(paths: Vec<PathBuf>) -> Self {
+        let unicode = |(name, text): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, text.into_string().ok()?))
+        };
+        Sources {
+            paths,
+            environment: std::env::vars_os().filter_map(unicode).collect(),
+            ..Sources::default()
+        }
+    }
+}
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the process acts on.
+    pub policy: Policy,
+    /// What was set, and where, for `config show`.
+    pub effective: Effective,
+    /// What can be used but deserves a second look.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads, merges, checks and compiles.
+///
+/// Reads the files it is given and the key files they name; blocks; opens no connection.
+///
+/// # Errors
+/// Everything that is wrong, at once. What merely seems to be missing is only said when all the rest could be read,
+/// since it may be what was misspelt.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let mut problems = Vec::new();
+    let (stack, warnings) = Stack::gather(sources, &mut problems);
+    let tree = stack.tree().map_err(|error| Problems(vec![internal(&error)]))?;
+    let raw = match raw::Raw::deserialize(tree.clone()) {
+        Ok(raw) => raw,
+        Err(error) => {
+            problems.push(internal(&error));
+            return Err(Problems(problems));
+        }
+    };
+    let environment = stack.secrets(sources);
+    let context = compile::Context { tree: &tree, folders: &stack.folders, environment: &environment };
+    let compiled = compile::compile(&raw, &context);
+    let all_read = problems.is_empty();
+    problems.extend(compiled.problems);
+    if all_read {
+        problems.extend(compiled.missing);
+    }
+    match compiled.policy {
+        Some(policy) if problems.is_empty() => {
+            let warnings = warnings.into_iter().chain(compiled.warnings).collect();
+            Ok(Loaded { policy, effective: Effective::new(tree), warnings })
+        }
+        _ => Err(Problems(problems)),
+    }
+}
+
+/// What the schema let through and the types did not: a mistake of this program's, still said rather than a panic.
+fn internal(error: &ConfigError) -> Problem {
+    Problem {
+        origin: "flowgate".into(),
+        key: String::new(),
+        found: format!("the settings do not fit together: {error}"),
+        mend: "please report this".into(),
+        did_you_mean: None,
+    }
+}
+
+/// Layers, lowest first, and the folder that each file's paths are relative to.
+#[derive(Default)]
+struct Stack {
+    layers: Vec<Layer>,
+    folders: HashMap<String, PathBuf>,
+}
+
+impl Stack {
+    fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> (Self, Vec<Problem>) {
+        let mut stack = Stack::default();
+        stack.toml(BUILT_IN, DEFAULT_TOML, problems);
+        if sources.dev_secret.is_some() {
+            stack.toml(dev::ORIGIN, dev::SETTINGS, problems);
+        }
+        let below_files = stack.layers.len();
+        for file in sources.paths.iter().flat_map(|path| files::read(path, problems)).collect::<Vec<_>>() {
+            stack.layers.push(Layer::new(&file.origin, file.settings, problems));
+            stack.folders.insert(file.origin, file.folder);
+        }
+        stack.environment(&sources.environment, problems);
+        for flag in &sources.flags {
+            let settings = nested(&flag.key, flag.value.clone());
+            stack.layers.push(Layer::new(&format!("flag {}", flag.flag), settings, problems));
+        }
+        let warnings = stack.cors_alias(&sources.environment, below_files, problems);
+        stack.new_events();
+        (stack, warnings)
+    }
+
+    fn toml(&mut self, origin: &str, text: &str, problems: &mut Vec<Problem>) {
+        if let Some(settings) = files::parse(origin, text, problems) {
+            self.layers.push(Layer::new(origin, settings, problems));
+        }
+    }
+
+    fn environment(&mut self, environment: &[(String, String)], problems: &mut Vec<Problem>) {
+        let settings = environment::settings(environment);
+        for (at, (variable, text)) in settings.iter().enumerate() {
+            if at > 0 && settings[at - 1].0.eq_ignore_ascii_case(variable) {
+                problems.push(Problem {
+                    origin: environment::origin_of(variable),
+                    key: String::new(),
+                    found: format!("the same setting as {}", settings[at - 1].0),
+                    mend: "keep one of them".into(),
+                    did_you_mean: None,
+                });
+            }
+            let below = self.tree().unwrap_or_default();
+            self.layers.push(environment::layer(variable, text, &below, problems));
+        }
+    }
+
+    /// Puts `VITE_CORS_ORIGIN` beneath the files. Its `*` opens the door to every page, which PhotoFlow's variable may
+    /// only do where nobody is asked who they are; elsewhere it does not count, and that is said.
+    fn cors_alias(
+        &mut self,
+        environment: &[(String, String)],
+        below_files: usize,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Problem> {
+        let Some(layer) = environment::cors_alias(environment, problems) else { return Vec::new() };
+        self.layers.insert(below_files, layer);
+        let Ok(tree) = self.tree() else { return Vec::new() };
+        let origins = KeyPath::of("server.allowed_origins");
+        let alias = environment::origin_of(environment::CORS_ALIAS);
+        let any = text_at(&tree, &origins.index(0)).is_some_and(|origin| origin == "*");
+        let open = text_at(&tree, &KeyPath::of("auth.mode")).is_some_and(|mode| mode == "off");
+        if !any || open || origins.origin(&tree, BUILT_IN) != alias {
+            return Vec::new();
+        }
+        self.layers.remove(below_files);
+        vec![Problem {
+            origin: alias,
+            key: origins.to_string(),
+            found: "its `*` does not count, since it only does with auth.mode = \"off\"".into(),
+            mend:
+                "name the origins, as in VITE_CORS_ORIGIN=https://app.example, or set server.allowed_origins"
+                    .into(),
+            did_you_mean: None,
+        }]
+    }
+
+    /// Gives events that the defaults don't know the same defaults as the one they do, but for what is its own.
+    fn new_events(&mut self) {
+        let Ok(tree) = self.tree() else { return };
+        let Some(defaults) = self.layers.first().and_then(|layer| layer.table_at("events")) else { return };
+        let Some(ValueKind::Table(model)) = defaults.values().next().map(|event| event.kind.clone()) else {
+            return;
+        };
+        let shared: Map<String, Value> = model
+            .into_iter()
+            .filter(|(key, _)| !["emit", "team_field", "fields", "types"].contains(&key.as_str()))
+            .collect();
+        let ValueKind::Table(mut sections) = tree.kind else { return };
+        let Some(ValueKind::Table(events)) = sections.remove("events").map(|events| events.kind) else {
+            return;
+        };
+        let new: Map<String, Value> = events
+            .into_keys()
+            .filter(|name| !defaults.contains_key(name))
+            .map(|name| (name, Value::new(None, shared.clone())))
+            .collect();
+        self.layers.insert(1, Layer::of(Map::from([("events".to_owned(), Value::new(None, new))])));
+    }
+
+    /// All layers laid over each other.
+    fn tree(&self) -> Result<Value, ConfigError> {
+        let builder =
+            self.layers.iter().cloned().fold(Config::builder(), |builder, layer| builder.add_source(layer));
+        Ok(builder.build()?.cache)
+    }
+
+    /// The variables that `secret_env` may name.
+    fn secrets(&self, sources: &Sources) -> HashMap<String, String> {
+        let dev = sources.dev_secret.iter().map(|secret| (DEV_SECRET.to_owned(), secret.clone()));
+        sources.environment.iter().cloned().chain(dev).collect()
+    }
+}
+
+fn text_at(tree: &Value, path: &KeyPath) -> Option<String> {
+    match &path.find(tree)?.kind {
+        ValueKind::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// `a.b = value` as nested tables.
+fn nested(dotted: &str, value: toml::Value) -> toml::Table {
+    match dotted.split_once('.') {
+        Some((first, rest)) => toml::Table::from_iter([(first.to_owned(), nested(rest, value).into())]),
+        None => toml::Table::from_iter([(dotted.to_owned(), value)]),
+    }
+}

@@ -1,1 +1,3 @@
 //! Tests of the whole sidecar over real sockets.
+
+mod config;

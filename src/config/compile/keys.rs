@@ -1,0 +1,202 @@
+//! An issuer's keys: which of the five settings names them, and reading what it names.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use jsonwebtoken::Algorithm;
+
+use super::Report;
+use crate::config::key_material::KeyMaterial;
+use crate::config::key_path::KeyPath;
+use crate::config::raw::{self, OneOrMany};
+
+/// No key or set of keys is larger; a path that names a device would otherwise be read without end. Bytes.
+const LARGEST_KEY_FILE: u64 = 1 << 20;
+
+const FIVE: &str = "secret_env, secret_file, public_key_file, jwks_file or jwks_url";
+
+/// Whether the key that verifies also signs.
+pub(super) fn is_symmetric(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
+}
+
+/// Loads the keys that the issuer names. `algorithms` is `None` where those are wrong themselves; what can be said of
+/// the keys without them is said.
+pub(super) fn load(
+    raw: &raw::Issuer,
+    algorithms: Option<&[Algorithm]>,
+    at: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<Vec<KeyMaterial>> {
+    let named: Vec<(&str, Vec<(KeyPath, &str)>)> = [
+        ("secret_env", each(raw.secret_env.as_ref(), &at.key("secret_env"))),
+        ("secret_file", each(raw.secret_file.as_ref(), &at.key("secret_file"))),
+        ("public_key_file", each(raw.public_key_file.as_ref(), &at.key("public_key_file"))),
+        ("jwks_file", raw.jwks_file.iter().map(|text| (at.key("jwks_file"), text.as_str())).collect()),
+        ("jwks_url", raw.jwks_url.iter().map(|text| (at.key("jwks_url"), text.as_str())).collect()),
+    ]
+    .into_iter()
+    .filter(|(_, places)| !places.is_empty())
+    .collect();
+    let (source, places) = match named.as_slice() {
+        [] => {
+            report.missing(at, "no key to verify its tokens with", format!("write one of {FIVE}"));
+            return None;
+        }
+        [only] => only,
+        [_, .., (last, _)] => {
+            let all: Vec<&str> = named.iter().map(|(source, _)| *source).collect();
+            report.refuse(
+                &at.key(last),
+                format!("{} together", all.join(" and ")),
+                format!("keep one of {FIVE}"),
+            );
+            return None;
+        }
+    };
+    insecure_http_has_effect(raw, at, report);
+    if let Some(algorithms) = algorithms
+        && !fits(source, algorithms, &at.key(source), report)
+    {
+        return None;
+    }
+    let keys: Vec<Option<KeyMaterial>> = places
+        .iter()
+        .map(|(at, text)| match *source {
+            "jwks_url" => url(text, raw.insecure_http, at, report),
+            "secret_env" => {
+                let secret = environment(text, at, report)?;
+                check(KeyMaterial::from_secret(secret, algorithms?), at, report)
+            }
+            _ => {
+                let content = file(text, at, report)?;
+                let algorithms = algorithms?;
+                let key = match *source {
+                    "secret_file" => KeyMaterial::from_secret(without_newline(content), algorithms),
+                    "public_key_file" => KeyMaterial::from_public_pem(&content, algorithms),
+                    _ => KeyMaterial::from_jwks(&content, algorithms),
+                };
+                check(key, at, report)
+            }
+        })
+        .collect();
+    keys.into_iter().collect()
+}
+
+/// The text or texts, each with its place. An empty list names nothing.
+fn each<'a>(texts: Option<&'a OneOrMany>, at: &KeyPath) -> Vec<(KeyPath, &'a str)> {
+    match texts {
+        None => Vec::new(),
+        Some(OneOrMany::One(text)) => vec![(at.clone(), text)],
+        Some(OneOrMany::Many(texts)) => {
+            texts.iter().enumerate().map(|(index, text)| (at.index(index), text.as_str())).collect()
+        }
+    }
+}
+
+/// A secret verifies HS* only, and a public key never does: that confusion is the oldest attack on JWT (RFC 8725 §2.1).
+fn fits(source: &str, algorithms: &[Algorithm], at: &KeyPath, report: &mut Report<'_>) -> bool {
+    let symmetric = algorithms.iter().any(|algorithm| is_symmetric(*algorithm));
+    let names = algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect::<Vec<_>>().join(", ");
+    let mend = match (source, symmetric) {
+        ("secret_env" | "secret_file", false) => "use public_key_file, jwks_file or jwks_url, or write HS256",
+        ("public_key_file" | "jwks_url", true) => {
+            "use secret_env or secret_file, or name the algorithms of that key"
+        }
+        _ => return true,
+    };
+    let what = if symmetric { "a public key" } else { "a secret" };
+    report.refuse(at, format!("{what} cannot verify {names}"), mend);
+    false
+}
+
+fn insecure_http_has_effect(raw: &raw::Issuer, at: &KeyPath, report: &mut Report<'_>) {
+    let over_http = raw.jwks_url.as_ref().is_some_and(|url| url.to_ascii_lowercase().starts_with("http://"));
+    if raw.insecure_http && over_http {
+        let found = "keys are fetched over http: whoever sits on the way can make tokens";
+        report.warn(&at.key("insecure_http"), found, "use https as soon as you can");
+    } else if raw.insecure_http {
+        report.warn(&at.key("insecure_http"), "has no effect without a jwks_url of http://", "leave it out");
+    }
+}
+
+fn environment(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
+    let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !named || name.starts_with(|c: char| c.is_ascii_digit()) {
+        // It may be the secret itself, so it is not repeated.
+        let mend = "write a name such as \"FLOWGATE_JWT_SECRET\", never the secret itself";
+        report.refuse(at, "this is not the name of an environment variable", mend);
+        return None;
+    }
+    match report.context.environment.get(name) {
+        Some(secret) => Some(without_newline(secret.clone().into_bytes())),
+        None => {
+            let mend = format!("set {name} where flowgate starts, or name another variable");
+            report.refuse(at, format!("the environment variable {name} is not set"), mend);
+            None
+        }
+    }
+}
+
+/// Editors and `echo` end a file with a newline that is no part of the secret; one is trimmed, and no more.
+fn without_newline(mut secret: Vec<u8>) -> Vec<u8> {
+    if secret.ends_with(b"\n") {
+        secret.pop();
+        if secret.ends_with(b"\r") {
+            secret.pop();
+        }
+    }
+    secret
+}
+
+/// Reads a file named by the settings, relative to the file that names it.
+fn file(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
+    let path: PathBuf = report.folder(at).join(name);
+    let mut content = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(LARGEST_KEY_FILE + 1).read_to_end(&mut content));
+    let fault = match read {
+        Err(error) => format!("{} cannot be read: {error}", path.display()),
+        Ok(0) => format!("{} is empty", path.display()),
+        Ok(size) if size as u64 > LARGEST_KEY_FILE => format!("{} is larger than 1MiB", path.display()),
+        Ok(_) => return Some(content),
+    };
+    report.refuse(at, fault, "name a readable key file; its path is relative to the file that names it");
+    None
+}
+
+fn url(text: &str, insecure_http: bool, at: &KeyPath, report: &mut Report<'_>) -> Option<KeyMaterial> {
+    let example = "write one such as https://app.example/.well-known/jwks.json";
+    let Some(url) = url::Url::parse(text).ok().filter(|url| url.has_host()) else {
+        report.refuse(at, "this is not a URL", example);
+        return None;
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if insecure_http => {}
+        "http" => {
+            let found = "an http:// address, over which anybody on the way could replace the keys";
+            report.refuse(at, found, "write https://, or insecure_http = true beside it");
+            return None;
+        }
+        scheme => {
+            report.refuse(at, format!("keys cannot be fetched over {scheme}:"), example);
+            return None;
+        }
+    }
+    Some(KeyMaterial::from_jwks_url(url))
+}
+
+fn check(
+    key: Result<KeyMaterial, crate::config::key_material::KeyError>,
+    at: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<KeyMaterial> {
+    match key {
+        Ok(key) => Some(key),
+        Err(error) => {
+            report.refuse(at, error.to_string(), "");
+            None
+        }
+    }
+}

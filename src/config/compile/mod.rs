@@ -1,0 +1,153 @@
+//! From raw settings to the policy: everything that types cannot say is checked here, and every fault is collected.
+
+mod auth;
+mod events;
+mod keys;
+mod limits;
+mod server;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::Value;
+
+use super::key_path::KeyPath;
+use super::policy::{Drain, Policy, RefusalDetail};
+use super::problem::{Problem, any_of, closest};
+use super::raw::Raw;
+use super::values::{self, Fault};
+
+/// What compiling needs beside the settings.
+pub(super) struct Context<'a> {
+    /// The merged settings, which know where each came from.
+    pub tree: &'a Value,
+    /// The folder that paths of a file are relative to, by origin.
+    pub folders: &'a HashMap<String, PathBuf>,
+    /// The variables that `secret_env` may name.
+    pub environment: &'a HashMap<String, String>,
+}
+
+/// The policy, unless something is wrong.
+pub(super) struct Compiled {
+    pub policy: Option<Policy>,
+    /// What is there and cannot be.
+    pub problems: Vec<Problem>,
+    /// What seems to be missing.
+    pub missing: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// Compiles every section, also after one has failed.
+pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
+    let mut report = Report { context, problems: Vec::new(), missing: Vec::new(), warnings: Vec::new() };
+    let auth = auth::compile(&raw.auth, &mut report);
+    let server = server::server(&raw.server, &raw.auth, &mut report);
+    let internal = server::internal(&raw.internal, server.as_ref(), &mut report);
+    let rooms = auth::rooms(&raw.rooms, &raw.auth.mode, &mut report);
+    let limits = limits::compile(&raw.limits, &mut report);
+    let refusal_detail = report.choice(
+        &KeyPath::of("refusals.detail"),
+        &raw.refusals.detail,
+        &[("code", RefusalDetail::Code), ("full", RefusalDetail::Full)],
+    );
+    let events = events::compile(&raw.events, &mut report);
+    let drain = drain(&raw.drain, &mut report);
+    let policy = (|| {
+        Some(Policy {
+            server: server?,
+            internal: internal?,
+            auth: auth?,
+            rooms: rooms?,
+            limits: limits?,
+            refusal_detail: refusal_detail?,
+            events: events?,
+            drain: drain?,
+        })
+    })();
+    Compiled { policy, problems: report.problems, missing: report.missing, warnings: report.warnings }
+}
+
+fn drain(raw: &super::raw::Drain, report: &mut Report<'_>) -> Option<Drain> {
+    let at = KeyPath::of("drain");
+    let spread = report.take(&at.key("spread"), values::duration(&raw.spread));
+    let deadline = report.take(&at.key("deadline"), values::positive_duration(&raw.deadline));
+    let (spread, deadline) = (spread?, deadline?);
+    if spread > deadline {
+        let found = format!("{:?} is longer than drain.deadline, {:?}", raw.spread, raw.deadline);
+        report.refuse(&at.key("spread"), found, "write less than the deadline, or raise that");
+        return None;
+    }
+    Some(Drain { spread, deadline })
+}
+
+/// Collects faults, each with the origin of the value that is wrong.
+struct Report<'a> {
+    context: &'a Context<'a>,
+    problems: Vec<Problem>,
+    missing: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Report<'_> {
+    fn problem(&self, at: &KeyPath, found: impl Into<String>, mend: impl Into<String>) -> Problem {
+        Problem {
+            origin: at.origin(self.context.tree, super::BUILT_IN),
+            key: at.to_string(),
+            found: found.into(),
+            mend: mend.into(),
+            did_you_mean: None,
+        }
+    }
+
+    /// Something that cannot be.
+    fn refuse(&mut self, at: &KeyPath, found: impl Into<String>, mend: impl Into<String>) {
+        let problem = self.problem(at, found, mend);
+        self.problems.push(problem);
+    }
+
+    /// Something that has to be there and is not.
+    fn missing(&mut self, at: &KeyPath, found: impl Into<String>, mend: impl Into<String>) {
+        let problem = self.problem(at, found, mend);
+        self.missing.push(problem);
+    }
+
+    /// Something that can be, but deserves a second look.
+    fn warn(&mut self, at: &KeyPath, found: impl Into<String>, mend: impl Into<String>) {
+        let problem = self.problem(at, found, mend);
+        self.warnings.push(problem);
+    }
+
+    /// The value, or its fault reported.
+    fn take<T>(&mut self, at: &KeyPath, value: Result<T, Fault>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.refuse(at, fault.found, fault.mend);
+                None
+            }
+        }
+    }
+
+    /// The meaning of one of a few words.
+    fn choice<T: Copy>(&mut self, at: &KeyPath, word: &str, choices: &[(&str, T)]) -> Option<T> {
+        if let Some((_, meaning)) = choices.iter().find(|(choice, _)| *choice == word) {
+            return Some(*meaning);
+        }
+        let words = || choices.iter().map(|(choice, _)| *choice);
+        let mut problem = self.problem(at, format!("found {word:?}"), format!("write {}", any_of(words())));
+        problem.did_you_mean = closest(word, words());
+        self.problems.push(problem);
+        None
+    }
+
+    /// The folder that a path written at this place is relative to; empty for the working directory.
+    fn folder(&self, at: &KeyPath) -> &Path {
+        let origin = at.origin(self.context.tree, super::BUILT_IN);
+        self.context.folders.get(&origin).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    fn positive_duration(&mut self, at: &KeyPath, text: &str) -> Option<Duration> {
+        self.take(at, values::positive_duration(text))
+    }
+}

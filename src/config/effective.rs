@@ -1,0 +1,165 @@
+//! The settings that count in the end, each with its origin, for `flowgate config show`.
+
+use std::fmt::Write;
+
+use config::{Value, ValueKind};
+
+use super::key_path::{self, KeyPath, bare_or_quoted};
+use super::schema::{self, Shape};
+
+/// Every setting and where it came from. It holds no secrets, since settings only name where those are.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    tree: Value,
+}
+
+impl Effective {
+    pub(super) fn new(tree: Value) -> Self {
+        Effective { tree }
+    }
+
+    /// TOML that could be read again, each value followed by `# from` and its origin.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        show(&mut text, "", &self.tree, &schema::ROOT);
+        text.trim_start().to_owned()
+    }
+
+    /// An object of `{ "value": …, "origin": "…" }` by dotted key, such as `auth.issuers[name="app"].issuer`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut settings = serde_json::Map::new();
+        flatten(&mut settings, &KeyPath::default(), &self.tree, &schema::ROOT);
+        settings.into()
+    }
+}
+
+/// Writes one table: its own values first, then the tables inside it, as TOML wants.
+fn show(text: &mut String, header: &str, value: &Value, shape: &'static Shape) {
+    let (leaves, tables): (Vec<_>, Vec<_>) =
+        parts(value, shape).into_iter().partition(|(_, _, shape)| shape.is_leaf());
+    for (key, value, _) in leaves {
+        let _ = writeln!(text, "{} = {}  # from {}", bare_or_quoted(key), toml_of(value), origins(value));
+    }
+    for (key, value, shape) in tables {
+        let dot = if header.is_empty() { "" } else { "." };
+        let header = format!("{header}{dot}{}", bare_or_quoted(key));
+        match (shape, &value.kind) {
+            (Shape::Entries { entry, .. }, ValueKind::Array(entries)) => {
+                for value in entries {
+                    let _ = writeln!(text, "\n[[{header}]]");
+                    show(text, &header, value, entry);
+                }
+            }
+            _ => {
+                if parts(value, shape).iter().any(|(_, _, shape)| shape.is_leaf()) {
+                    let _ = writeln!(text, "\n[{header}]");
+                }
+                show(text, &header, value, shape);
+            }
+        }
+    }
+}
+
+fn flatten(
+    settings: &mut serde_json::Map<String, serde_json::Value>,
+    path: &KeyPath,
+    value: &Value,
+    shape: &'static Shape,
+) {
+    if let (Shape::Entries { by, entry }, ValueKind::Array(entries)) = (shape, &value.kind) {
+        for value in entries {
+            let name = key_path::name_of(value, by).unwrap_or_default();
+            flatten(settings, &path.entry(by, name), value, entry);
+        }
+    } else if shape.is_leaf() {
+        let setting = serde_json::json!({ "value": json_of(value), "origin": origins(value) });
+        settings.insert(path.to_string(), setting);
+    } else {
+        for (key, value, shape) in parts(value, shape) {
+            flatten(settings, &path.key(key), value, shape);
+        }
+    }
+}
+
+/// The keys of a table that are set: those of the schema in its order, names that users chose in theirs.
+fn parts<'a>(value: &'a Value, shape: &'static Shape) -> Vec<(&'a str, &'a Value, &'static Shape)> {
+    let ValueKind::Table(table) = &value.kind else { return Vec::new() };
+    match shape {
+        Shape::Table(keys) => {
+            keys.iter().filter_map(|(key, shape)| Some((*key, table.get(*key)?, shape))).collect()
+        }
+        Shape::Named(shape) => {
+            let mut names: Vec<_> =
+                table.iter().map(|(name, value)| (name.as_str(), value, *shape)).collect();
+            names.sort_by_key(|(name, _, _)| *name);
+            names
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Where a value came from; a rate's two halves may come from two places.
+fn origins(value: &Value) -> String {
+    let mut origins = Vec::new();
+    collect_origins(value, &mut origins);
+    origins.join(" and ")
+}
+
+fn collect_origins<'a>(value: &'a Value, origins: &mut Vec<&'a str>) {
+    if let ValueKind::Table(table) = &value.kind {
+        let mut keys: Vec<_> = table.keys().collect();
+        keys.sort();
+        keys.into_iter().for_each(|key| collect_origins(&table[key], origins));
+    } else if let Some(origin) = value.origin()
+        && !origins.contains(&origin)
+    {
+        origins.push(origin);
+    }
+}
+
+fn toml_of(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::String(text) => toml::Value::String(masked(text)).to_string(),
+        ValueKind::Array(elements) => {
+            format!("[{}]", elements.iter().map(toml_of).collect::<Vec<_>>().join(", "))
+        }
+        ValueKind::Table(table) => {
+            let mut parts: Vec<_> =
+                table.iter().map(|(key, value)| format!("{key} = {}", toml_of(value))).collect();
+            // `rate` before `burst`, as people write it.
+            parts.sort_by(|one, other| other.cmp(one));
+            format!("{{ {} }}", parts.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn json_of(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        ValueKind::Boolean(switch) => (*switch).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::Array(elements) => elements.iter().map(json_of).collect(),
+        ValueKind::Table(table) => {
+            let parts = table.iter().map(|(key, value)| (key.clone(), json_of(value)));
+            serde_json::Value::Object(parts.collect())
+        }
+        other => masked(&other.to_string()).into(),
+    }
+}
+
+/// An address may carry a name, a password or a key in its query; those are nobody's to read here.
+fn masked(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
+    if !url.has_host() || (url.username().is_empty() && url.password().is_none() && url.query().is_none()) {
+        return text.to_owned();
+    }
+    if url.query().is_some() {
+        url.set_query(Some("***"));
+    }
+    // These fail only for addresses without a host.
+    if url.password().is_some() || !url.username().is_empty() {
+        let _ = url.set_username("***");
+        let _ = url.set_password(None);
+    }
+    url.into()
+}

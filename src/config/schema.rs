@@ -1,0 +1,149 @@
+//! Every setting there is: one description for the unknown-key check, for merging, for text from the environment and
+//! for `config show`. [`super::raw`] holds the same keys as types; a test keeps the two alike.
+
+/// What may stand at a place.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// A string.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A string such as `"16KiB"`, or whole bytes.
+    Size,
+    /// A list of strings, replaced as a whole.
+    Texts,
+    /// One string or a list of them, replaced as a whole.
+    TextOrTexts,
+    /// `"20/s"` or `{ rate = "20/s", burst = 40 }`.
+    Rate,
+    /// A table with these keys.
+    Table(Keys),
+    /// A table whose keys are names that the user chooses, and what each stands for.
+    Named(&'static Shape),
+    /// An array of tables, merged by the value of one of their keys.
+    Entries {
+        /// The key by which entries merge; every entry has it.
+        by: &'static str,
+        /// What one entry is.
+        entry: &'static Shape,
+    },
+}
+
+/// The keys of a table, in the order in which people read them.
+pub(super) type Keys = &'static [(&'static str, Shape)];
+
+use Shape::{Boolean, Entries, Integer, Named, Rate, Size, Table, Text, TextOrTexts, Texts};
+
+/// The whole configuration.
+pub(super) static ROOT: Shape = Table(SECTIONS);
+
+/// What a rate's table may hold.
+pub(super) const RATE_KEYS: Keys = &[("rate", Text), ("burst", Integer)];
+
+const SECTIONS: Keys = &[
+    ("server", Table(SERVER)),
+    ("internal", Table(&[("listen", Text)])),
+    ("auth", Table(AUTH)),
+    ("rooms", Table(&[("without_team", Text), ("multi_team", Text), ("anonymous", Text)])),
+    ("limits", Table(LIMITS)),
+    ("refusals", Table(&[("detail", Text)])),
+    ("events", Named(&Table(EVENT))),
+    ("drain", Table(&[("spread", Text), ("deadline", Text)])),
+];
+
+const SERVER: Keys = &[
+    ("listen", Text),
+    ("path", Text),
+    ("transports", Texts),
+    ("allowed_origins", Texts),
+    ("allow_missing_origin", Boolean),
+    ("trusted_proxies", Texts),
+];
+
+const AUTH: Keys = &[
+    ("mode", Text),
+    ("token_from", Texts),
+    ("leeway", Text),
+    ("max_lifetime", Text),
+    ("asymmetric_only", Boolean),
+    ("claims", Table(&[("subject", Text), ("teams", Text), ("roles", Text)])),
+    ("issuers", Entries { by: "name", entry: &Table(ISSUER) }),
+];
+
+const ISSUER: Keys = &[
+    ("name", Text),
+    ("issuer", Text),
+    ("audience", Texts),
+    ("algorithms", Texts),
+    ("secret_env", TextOrTexts),
+    ("secret_file", TextOrTexts),
+    ("public_key_file", TextOrTexts),
+    ("jwks_file", Text),
+    ("jwks_url", Text),
+    ("insecure_http", Boolean),
+    ("max_lifetime", Text),
+];
+
+const LIMITS: Keys = &[
+    ("connections", Table(CONNECTIONS)),
+    ("events", Table(EVENT_RATES)),
+    ("payload", Table(&[("max_bytes", Size), ("hard_max_bytes", Size), ("max_depth", Integer)])),
+    ("slow_reader", Table(&[("max_queued", Size), ("max_stall", Text)])),
+];
+
+const CONNECTIONS: Keys = &[
+    ("total", Integer),
+    ("per_ip", Integer),
+    ("per_user", Integer),
+    ("handshakes_per_ip", Rate),
+    ("handshakes_total", Rate),
+];
+
+const EVENT_RATES: Keys = &[
+    ("per_socket", Rate),
+    ("per_user", Rate),
+    ("per_address", Rate),
+    ("per_team", Rate),
+    ("disconnect_after", Table(&[("refusals", Integer), ("per", Text)])),
+];
+
+const EVENT: Keys = &[
+    ("emit", Text),
+    ("sender", Text),
+    ("payload", Text),
+    ("unknown_fields", Text),
+    ("team_field", Text),
+    ("timestamp", Table(&[("presence", Text), ("max_age", Text), ("max_ahead", Text)])),
+    ("task_id", Table(&[("kinds", Texts), ("max_length", Integer)])),
+    ("fields", Named(&Table(&[("kind", Text), ("presence", Text), ("max_length", Integer)]))),
+    ("types", Entries { by: "match", entry: &Table(&[("match", Text), ("task_id", Text)]) }),
+];
+
+impl Shape {
+    /// Whether it is one setting, and no place for several.
+    pub(super) fn is_leaf(&self) -> bool {
+        !matches!(self, Shape::Table(_) | Shape::Named(_) | Shape::Entries { .. })
+    }
+
+    /// What to write at such a place, for people.
+    pub(super) fn wanted(&self) -> &'static str {
+        match self {
+            Shape::Text => r#"write a string, in quotes: "…""#,
+            Shape::Integer => "write a whole number, without quotes",
+            Shape::Boolean => "write true or false, without quotes",
+            Shape::Size => r#"write a size such as "16KiB", or whole bytes"#,
+            Shape::Texts => r#"write a list of strings: ["…", "…"]"#,
+            Shape::TextOrTexts => r#"write a string "…", or a list of strings ["…", "…"]"#,
+            Shape::Rate => r#"write a rate such as "20/s", or { rate = "20/s", burst = 40 }"#,
+            Shape::Table(_) | Shape::Named(_) => "write a table: [section] or { key = value }",
+            Shape::Entries { .. } => "write an array of tables: [[…]] or [{ key = value }]",
+        }
+    }
+}
+
+/// The shape of one key of a table.
+pub(super) fn find(keys: Keys, name: &str) -> Option<&'static Shape> {
+    keys.iter().find(|(key, _)| *key == name).map(|(_, shape)| shape)
+}

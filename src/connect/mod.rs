@@ -1,8 +1,13 @@
-//! Once per socket: from a token to a [`Peer`].
+//! Once per socket: from a token to a [`Peer`](crate::peer::Peer).
 //!
 //! [`source`] finds the token, [`token`] verifies it with [`keys`] (fetched by [`jwks`] where they are), [`claims`]
 //! reads what it vouches for, [`rooms`] says where the peer listens, and [`admission`] puts these together.
 
 pub mod admission;
+pub mod claims;
+pub mod jwks;
+pub mod keys;
 pub mod rooms;
+pub mod source;
+pub mod token;
 pub mod users;

@@ -1,6 +1,7 @@
 // What a client hears when its event is refused: the code in the acknowledgement, or nothing at all.
 
 import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
 import { WAYS } from './harness/client.mjs';
 import { scenario } from './harness/scenario.mjs';
 import { mint } from './harness/tokens.mjs';
@@ -76,13 +77,28 @@ scenario('rate_limited says after how many milliseconds to try again', async (st
   assert.deepEqual(heard.map(({ n }) => n), [...accepted, 50]);
 });
 
-scenario('rate_limited ends by itself', async (stage) => {
+scenario('rate_limited ends after the time it names', async (stage) => {
   const { url } = await stage.flowgate({ overlay: '[limits.events]\nper_socket = { rate = "5/s", burst = 1 }' });
   const alice = await stage.member(url, 'alice', 'design');
-  let sent = 0;
-  for (let refusal; refusal?.code !== 'rate_limited'; sent += 1) refusal = await alice.change(created({ n: sent }));
-  while (!(await alice.change(created({ n: sent }))).ok);
-  assert.equal((await alice.changes(sent)).at(-1).n, sent);
+  const ask = () => alice.change(created({ n: 1 }));
+
+  const answers = await Promise.all(Array.from({ length: 20 }, ask));
+  let answer = answers.at(-1);
+  assert.equal(answer.code, 'rate_limited');
+  while (!answer.ok) {
+    await pause(answer.retryAfterMs);
+    answer = await ask();
+  }
+  assert.equal((await alice.changes(2)).length, answers.filter(({ ok }) => ok).length + 1);
+});
+
+scenario('who is refused too often is disconnected, and may come back', async (stage) => {
+  const { url } = await stage.flowgate({ overlay: '[limits.events]\ndisconnect_after = { refusals = 5, per = "1m" }' });
+  const alice = await stage.member(url, 'alice', 'design');
+  for (let n = 0; n < 5; n += 1) alice.socket.emit('database-change', { type: 'no-such-type' });
+  assert.match(await alice.happened('disconnect'), /^transport (close|error)$/);
+  await alice.happened('connect', 2);
+  assert.equal((await alice.change(created())).ok, true);
 });
 
 scenario('no_room: an event names a team that the sender does not hold', async (stage) => {

@@ -18,6 +18,7 @@ per_socket = { rate = "100000/s", burst = 100000 }
 per_user = { rate = "100000/s", burst = 100000 }
 per_address = { rate = "100000/s", burst = 100000 }
 per_team = { rate = "100000/s", burst = 100000 }
+disconnect_after = { refusals = 100000, per = "1m" }
 
 [limits.slow_reader]
 max_queued = "64MiB"

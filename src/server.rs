@@ -8,17 +8,17 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle};
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceExt};
+use tower::util::{BoxCloneSyncService, MapResponseLayer};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::config::policy::{Policy, Server as ServerPolicy};
 use crate::connect::admission::Admission;
-use crate::connect::token::Verifier;
+use crate::connect::token::{Refreshers, Verifier};
 use crate::edge::accept::{Connections, accept};
 use crate::edge::caps::Caps;
 use crate::edge::front::{Front, Protocol};
@@ -64,6 +64,7 @@ pub struct Server {
     public: SocketAddr,
     internal: SocketAddr,
     accepting: JoinHandle<std::convert::Infallible>,
+    _refreshers: Refreshers,
     // Aborted with the server.
     _tasks: Vec<Owned>,
 }
@@ -103,7 +104,7 @@ impl Builder {
         let sessions = Sessions::new(metrics.clone());
         let caps = Caps::new(&policy.limits.connections);
         let verifier = Verifier::new(&policy.auth)?;
-        verifier.start();
+        let refreshers = verifier.start();
         let admission = Arc::new(Admission::new(policy.clone(), verifier));
         let path = Arc::new(EventPath {
             pipeline: Pipeline::new(policy.clone(), self.stages, Now::read()),
@@ -124,6 +125,7 @@ impl Builder {
                 owned(serve_internal(internal, &front, &admission, &path)?),
                 owned(sweep(sessions.clone(), connections, caps, path)),
             ],
+            _refreshers: refreshers,
             front,
             sessions,
             policy,
@@ -205,7 +207,8 @@ fn protocol(policy: &Arc<Policy>, admission: &Arc<Admission>, path: &Arc<EventPa
         .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0));
     let (service, io) = transports(builder, &policy.server).build_svc();
     namespace::serve(&io, policy.clone(), admission.clone(), path.clone());
-    BoxCloneSyncService::new(service.map_response(|answer| answer.map(Body::new)))
+    let with_plain_body = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new));
+    BoxCloneSyncService::new(with_plain_body.layer(service))
 }
 
 fn transports(builder: SocketIoBuilder, server: &ServerPolicy) -> SocketIoBuilder {

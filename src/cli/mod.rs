@@ -1,12 +1,9 @@
 //! The command line, one file a command.
 
-mod check;
-mod config;
 mod dev;
 mod health;
 mod log;
 mod serve;
-mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,12 +27,6 @@ pub struct Cli {
 enum Command {
     /// Serve clients until SIGTERM or Ctrl-C, then drain
     Serve(serve::ServeArgs),
-    /// Check a configuration, and say everything that is wrong with it
-    Check(check::CheckArgs),
-    /// Print the default configuration, or the effective one with the origin of each value
-    Config(config::ConfigArgs),
-    /// Make or verify a token
-    Token(token::TokenArgs),
     /// Ask a running flowgate whether it is ready
     Health(health::HealthArgs),
 }
@@ -60,9 +51,6 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve::run(&args),
-            Command::Check(args) => check::run(&args),
-            Command::Config(args) => config::run(&args),
-            Command::Token(args) => token::run(&args),
             Command::Health(args) => health::run(&args),
         }
     }

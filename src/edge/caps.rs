@@ -109,7 +109,7 @@ impl Drop for Slot {
     }
 }
 
-fn too_fast(until: governor::NotUntil<governor::clock::QuantaInstant>) -> TurnedAway {
+fn too_fast(until: governor::NotUntil<<DefaultClock as Clock>::Instant>) -> TurnedAway {
     TurnedAway {
         code: Code::TooManyRequests,
         retry_after: until.wait_time_from(DefaultClock::default().now()),

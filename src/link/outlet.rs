@@ -95,7 +95,7 @@ impl Outlet {
     }
 
     /// The stream, for its socket options.
-    pub(super) fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
         &self.tcp
     }
 

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::config::policy::EventPolicy;
+
 /// What a JSON `taskId` was.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskId<'a> {
@@ -18,6 +20,8 @@ pub enum TaskId<'a> {
 pub struct Payload<'a> {
     /// The decoded `type`.
     pub kind: Option<Cow<'a, str>>,
+    /// The policy's name or glob that the `type` matched: one of a fixed set, so that metrics may use it as a label.
+    pub label: Option<&'a str>,
     /// The `taskId`.
     pub task_id: Option<TaskId<'a>>,
     /// The `timestamp`, already inside its window.
@@ -35,15 +39,14 @@ pub struct Event<'a> {
     pub outgoing: Cow<'a, str>,
     /// The typed view, once validation has run.
     pub payload: Payload<'a>,
-    /// `None`: the sender's own team or teams, as policy routes them. `Some`: only these, which a stage narrowed it to.
-    /// Routing drops every team that the sender does not hold, so a stage can never widen.
-    pub only_teams: Option<Vec<Arc<str>>>,
+    policy: Option<&'a EventPolicy>,
+    only_teams: Option<Vec<Arc<str>>>,
 }
 
 impl<'a> Event<'a> {
     /// Splits the text of a Socket.IO event packet, `["name"]` or `["name",argument…]`, without parsing the arguments.
     ///
-    /// Returns `None` where the text does not begin with a plain string, which the protocol layer has refused before.
+    /// Returns `None` where the text is no array that begins with a plain string, or ends in a comma.
     pub fn split(text: &'a str) -> Option<Self> {
         let inner = text.strip_prefix('[')?.strip_suffix(']')?.trim_ascii_start().strip_prefix('"')?;
         let (name, rest) = inner.split_once('"')?;
@@ -52,6 +55,7 @@ impl<'a> Event<'a> {
         }
         let rest = rest.trim_ascii();
         let arguments = match rest.strip_prefix(',') {
+            Some(arguments) if arguments.trim_ascii().is_empty() => return None,
             Some(arguments) => arguments,
             None if rest.is_empty() => "",
             None => return None,
@@ -61,6 +65,7 @@ impl<'a> Event<'a> {
             arguments,
             outgoing: Cow::Borrowed("null"),
             payload: Payload::default(),
+            policy: None,
             only_teams: None,
         })
     }
@@ -73,6 +78,30 @@ impl<'a> Event<'a> {
     /// The unparsed JSON text of all arguments, without the brackets; empty when there is none.
     pub fn arguments(&self) -> &'a str {
         self.arguments
+    }
+
+    /// What the policy says of this event; `None` until validation has found its name in the policy.
+    pub fn policy(&self) -> Option<&'a EventPolicy> {
+        self.policy
+    }
+
+    /// Set once, by validation.
+    pub(crate) fn set_policy(&mut self, policy: &'a EventPolicy) {
+        self.policy = Some(policy);
+    }
+
+    /// Relays the event to these teams at most: to those among them that it would have reached anyway, also after what
+    /// an earlier stage narrowed it to. If none is left, the event is refused with `no_room`.
+    pub fn narrow(&mut self, mut teams: Vec<Arc<str>>) {
+        if let Some(before) = &self.only_teams {
+            teams.retain(|team| before.contains(team));
+        }
+        self.only_teams = Some(teams);
+    }
+
+    /// The teams that stages narrowed the event to; `None` when none did.
+    pub fn only_teams(&self) -> Option<&[Arc<str>]> {
+        self.only_teams.as_deref()
     }
 }
 
@@ -90,8 +119,18 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_an_event() {
-        for text in ["", "[", "[]", "[1]", "{}", r#"["x"1]"#, r#"["x\"y",1]"#, r#"["x"#] {
+        for text in
+            ["", "[", "[]", "[1]", "{}", r#"["x"1]"#, r#"["x\"y",1]"#, r#"["x"#, r#"["x",]"#, r#"["x", ]"#]
+        {
             assert!(Event::split(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn narrowing_twice_never_widens() {
+        let mut event = Event::split(r#"["x"]"#).unwrap();
+        event.narrow(vec!["a".into(), "b".into()]);
+        event.narrow(vec!["b".into(), "c".into()]);
+        assert_eq!(event.only_teams(), Some(&["b".into()][..]));
     }
 }

@@ -1,5 +1,7 @@
 //! Refusals: one list of stable codes, used in answers, logs and metric labels alike.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,9 +82,88 @@ impl Code {
     }
 }
 
+/// A configuration key or a payload's field, as a refusal names it. Making one never allocates.
+#[derive(Clone)]
+pub struct Name(Text);
+
+#[derive(Clone)]
+enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
+    Inline { length: u8, bytes: [u8; Name::MAX_CLIENT_BYTES] },
+}
+
+impl Name {
+    /// The longest name of a client's own choosing that a refusal repeats. Ordinary field names fit, and a refusal stays
+    /// small enough to be returned by value.
+    pub const MAX_CLIENT_BYTES: usize = 30;
+
+    /// A name that a client chose: `None` unless it is short and printable, so that a log or an answer may repeat it.
+    pub fn from_client(text: &str) -> Option<Self> {
+        let printable = |c: char| c.is_alphanumeric() || c.is_ascii_punctuation() || c == ' ';
+        if text.is_empty() || !text.chars().all(printable) {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX_CLIENT_BYTES];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Name(Text::Inline { length: text.len() as u8, bytes }))
+    }
+
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Static(text) => text,
+            Text::Shared(text) => text,
+            Text::Inline { length, bytes } => {
+                std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl From<&'static str> for Name {
+    fn from(text: &'static str) -> Self {
+        Name(Text::Static(text))
+    }
+}
+
+impl From<&Arc<str>> for Name {
+    fn from(text: &Arc<str>) -> Self {
+        Name(Text::Shared(text.clone()))
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Name {}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 /// One refused event: what the acknowledgement, the log and the metric are made from.
 ///
-/// Refusing must stay cheap under a flood, so every text in it is static or shared.
+/// Refusing must stay cheap under a flood, so no text in it is newly allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// The stable code.
@@ -90,9 +171,9 @@ pub struct Reject {
     /// When the same event may be sent again, for [`Code::RateLimited`].
     pub retry_after: Option<Duration>,
     /// The configuration key that spoke, such as `events.database-change.timestamp`.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<Name>,
     /// The payload's field concerned, where one is.
-    pub field: Option<Arc<str>>,
+    pub field: Option<Name>,
     /// One sentence for the developer of the client; sent only with `refusals.detail = "full"`.
     pub message: &'static str,
 }
@@ -105,15 +186,15 @@ impl Reject {
 
     /// Names the configuration key that spoke.
     #[must_use]
-    pub fn rule(mut self, rule: &Arc<str>) -> Self {
-        self.rule = Some(rule.clone());
+    pub fn rule(mut self, rule: impl Into<Name>) -> Self {
+        self.rule = Some(rule.into());
         self
     }
 
     /// Names the payload's field concerned.
     #[must_use]
-    pub fn field(mut self, field: &Arc<str>) -> Self {
-        self.field = Some(field.clone());
+    pub fn field(mut self, field: impl Into<Name>) -> Self {
+        self.field = Some(field.into());
         self
     }
 
@@ -137,6 +218,16 @@ mod tests {
         assert_eq!(labels.len(), Code::ALL.len());
         for (at, code) in Code::ALL.iter().enumerate() {
             assert_eq!(code.index(), at);
+        }
+    }
+
+    #[test]
+    fn names_of_clients_are_repeated_only_when_short_and_printable() {
+        for text in ["a", "__proto__", "größe", &"x".repeat(Name::MAX_CLIENT_BYTES)] {
+            assert_eq!(Name::from_client(text).unwrap().as_str(), text);
+        }
+        for text in ["", "a\nb", "\u{202e}x", "a\0", &"x".repeat(Name::MAX_CLIENT_BYTES + 1)] {
+            assert!(Name::from_client(text).is_none(), "{text:?}");
         }
     }
 }

@@ -1,1 +1,20 @@
 //! Once per event: the pipeline and its stages.
+//!
+//! [`pipeline`] holds the only loop and the order; each stage is a file of its own: [`size`], [`rate_limit`],
+//! [`validate`], [`authorize`]. What a stage can't decide alone comes after the loop: [`route`] and the teams' own limit.
+//! A [`sender::Sender`] is a peer with what it has used up. Nothing here waits, and nothing here knows Socket.IO.
+
+pub mod authorize;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+pub mod now;
+pub mod pipeline;
+pub mod rate_limit;
+pub mod route;
+pub mod sender;
+pub mod size;
+pub mod validate;
+
+pub use now::Now;
+pub use pipeline::{Context, Decision, Pipeline, Refused, Stage};
+pub use sender::Sender;

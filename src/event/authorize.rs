@@ -1,0 +1,48 @@
+//! Authorization: may this peer send at all?
+
+use crate::message::Event;
+use crate::peer::Standing;
+use crate::reject::{Code, Reject};
+
+use super::pipeline::{Context, Stage};
+
+/// Refuses peers that only listen.
+pub struct Authorize;
+
+impl Stage for Authorize {
+    fn name(&self) -> &'static str {
+        "authorize"
+    }
+
+    fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
+        match cx.peer.standing() {
+            Standing::Verified | Standing::Open => Ok(()),
+            Standing::Anonymous => {
+                Err(Reject::new(Code::NotAllowed, "without a token you may listen, not send")
+                    .rule("auth.mode"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::fixtures::{World, peer};
+
+    #[test]
+    fn anonymous_peers_only_listen() {
+        let world = World::new(|_| {});
+        for (standing, refused) in [
+            (Standing::Verified, None),
+            (Standing::Open, None),
+            (Standing::Anonymous, Some(("authorize", Code::NotAllowed))),
+        ] {
+            let mut peer = peer(&["red"]);
+            peer.standing = standing;
+            let sender = world.sender(peer);
+            let outcome = world.pipeline.decide(&sender, r#"["any"]"#, world.now);
+            assert_eq!(outcome.err().map(|refused| (refused.stage, refused.reject.code)), refused);
+        }
+    }
+}

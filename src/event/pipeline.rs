@@ -1,0 +1,306 @@
+//! The pipeline: what an event passes through, in a fixed order, in one loop.
+//!
+//! size and depth → rates of socket, user and address → validation → authorization → the embedder's own stages,
+//! and then, as plain functions, the route and the teams' own rate.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::config::policy::Policy;
+use crate::message::Event;
+use crate::peer::Peer;
+use crate::reject::{Code, Reject};
+
+use super::authorize::Authorize;
+use super::now::{Epoch, Now};
+use super::rate_limit::{RateLimit, Remembered, SharedBuckets, TeamLimit};
+use super::route;
+use super::sender::Sender;
+use super::size::Size;
+use super::validate::{self, Validate};
+
+/// One step of the pipeline. It may refuse the event or narrow it ([`Event::narrow`]), and does neither wait nor block.
+pub trait Stage: Send + Sync + 'static {
+    /// A fixed name, under which refusals of this stage are counted.
+    fn name(&self) -> &'static str;
+
+    /// Lets the event pass, or says why not.
+    fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject>;
+}
+
+/// What a stage may look at beside the event.
+#[derive(Debug)]
+pub struct Context<'e> {
+    /// Who sends.
+    pub peer: &'e Peer,
+    /// What is allowed.
+    pub policy: &'e Policy,
+    /// When.
+    pub now: Now,
+    pub(super) sender: &'e Sender,
+    /// Nanoseconds since the epoch from which rates are counted.
+    pub(super) elapsed: u64,
+}
+
+/// Decides what becomes of events. One for the process, shared by all connections.
+pub struct Pipeline {
+    policy: Arc<Policy>,
+    stages: Vec<Box<dyn Stage>>,
+    rates: RateLimit,
+    team_limit: TeamLimit,
+    shared: SharedBuckets,
+    epoch: Epoch,
+}
+
+/// An event that may be relayed.
+#[derive(Debug, PartialEq)]
+pub struct Decision<'e> {
+    /// The name that members hear.
+    pub emit: &'e Arc<str>,
+    /// The JSON text to relay: the client's own bytes, unless the policy stripped fields.
+    pub payload: Cow<'e, str>,
+    /// The teams to relay to: each once, each held by the sender, at least one.
+    pub teams: SmallVec<[&'e Arc<str>; 2]>,
+    /// Whether the sender hears it too.
+    pub echo: bool,
+    /// The policy's name or glob that the `type` matched: one of a fixed set, fit for a metric's label.
+    pub kind: Option<&'e str>,
+}
+
+/// An event that was refused, and by which stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reject: Reject,
+    /// The name of the stage: one of a fixed set.
+    pub stage: &'static str,
+}
+
+impl Pipeline {
+    /// The built-in stages in their fixed order, then `plugins` in theirs. Rates are counted from `now`.
+    pub fn new(policy: Arc<Policy>, plugins: Vec<Box<dyn Stage>>, now: Now) -> Self {
+        let rates = RateLimit::new(&policy.limits.events);
+        let mut stages: Vec<Box<dyn Stage>> =
+            vec![Box::new(Size), Box::new(rates.clone()), Box::new(Validate), Box::new(Authorize)];
+        stages.extend(plugins);
+        Pipeline {
+            stages,
+            rates,
+            team_limit: TeamLimit::new(&policy.limits.events),
+            shared: SharedBuckets::new(),
+            epoch: Epoch::at(now),
+            policy,
+        }
+    }
+
+    /// What a newly admitted peer sends through. Keep it as long as the socket lives.
+    pub fn sender(&self, peer: Arc<Peer>, now: Now) -> Sender {
+        let buckets = self.shared.of(&peer, self.epoch.nanos(now));
+        Sender::new(peer, buckets, self.policy.limits.events.disconnect_after, self.epoch)
+    }
+
+    /// Decides on one event, given as the text of its Socket.IO packet without prefix: `["name"]` or `["name",argument]`.
+    ///
+    /// A refusal is to be told to [`Sender::note_refusal`].
+    pub fn decide<'e>(
+        &'e self,
+        sender: &'e Sender,
+        text: &'e str,
+        now: Now,
+    ) -> Result<Decision<'e>, Refused> {
+        let peer: &Peer = sender.peer();
+        let elapsed = self.epoch.nanos(now);
+        let cx = Context { peer, policy: &self.policy, now, sender, elapsed };
+        let Some(mut event) = Event::split(text) else { return Err(self.malformed(&cx)) };
+        for stage in &self.stages {
+            stage.check(&mut event, &cx).map_err(|reject| Refused { reject, stage: stage.name() })?;
+        }
+        // Validation has refused events without a policy; this spares a panic, should a stage ever come before it.
+        let Some(policy) = event.policy() else {
+            return Err(Refused { reject: validate::unknown_event(), stage: Validate::NAME });
+        };
+        let teams = route::route(peer, &self.policy.rooms, policy, &event)
+            .map_err(|reject| Refused { reject, stage: route::NAME })?;
+        self.team_limit
+            .take(sender.buckets(), &teams, elapsed)
+            .map_err(|reject| Refused { reject, stage: TeamLimit::NAME })?;
+        Ok(Decision {
+            emit: &policy.emit,
+            payload: event.outgoing,
+            teams: teams.iter().filter_map(|&team| peer.teams().get(team)).collect(),
+            echo: policy.echo,
+            kind: event.payload.label,
+        })
+    }
+
+    /// Charges the sender's rates for something that is refused before it can be an event, such as a binary packet.
+    pub fn charge(&self, sender: &Sender, now: Now) -> Result<(), Refused> {
+        self.rates
+            .take(sender.buckets(), self.epoch.nanos(now))
+            .map_err(|reject| Refused { reject, stage: self.rates.name() })
+    }
+
+    /// Forgets the rates of users, addresses and teams that nobody uses and that have recovered. Call it every few seconds.
+    pub fn sweep(&self, now: Now) {
+        self.shared.sweep(self.epoch.nanos(now));
+    }
+
+    /// How many users, addresses and teams the rate limits remember.
+    pub fn remembered(&self) -> Remembered {
+        self.shared.remembered()
+    }
+
+    /// Text that is no event costs a token as well, or it would be a flood for free.
+    #[cold]
+    fn malformed(&self, cx: &Context<'_>) -> Refused {
+        match self.charge(cx.sender, cx.now) {
+            Err(refused) => refused,
+            Ok(()) => Refused {
+                reject: Reject::new(
+                    Code::InvalidPayload,
+                    "an event is a JSON array that begins with its plain name",
+                ),
+                stage: Validate::NAME,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::fixtures::{World, peer, per_second};
+    use crate::peer::Standing;
+
+    /// An embedder's stage as it would be written: with the lifetimes left out.
+    struct Plugin<F>(F);
+
+    impl<F> Stage for Plugin<F>
+    where
+        F: Fn(&mut Event<'_>, &Context<'_>) -> Result<(), Reject> + Send + Sync + 'static,
+    {
+        fn name(&self) -> &'static str {
+            "plugin"
+        }
+
+        fn check(&self, event: &mut Event<'_>, cx: &Context<'_>) -> Result<(), Reject> {
+            (self.0)(event, cx)
+        }
+    }
+
+    fn plugin<F>(check: F) -> Box<dyn Stage>
+    where
+        F: Fn(&mut Event<'_>, &Context<'_>) -> Result<(), Reject> + Send + Sync + 'static,
+    {
+        Box::new(Plugin(check))
+    }
+
+    fn two_teams(policy: &mut Policy) {
+        policy.rooms.send_to_all_teams = true;
+    }
+
+    #[test]
+    fn an_event_becomes_a_decision() {
+        let (emit, team) = ("database-changed".into(), "red".into());
+        let world = World::new(|_| {});
+        let text = r#"["database-change",{"type":"task-updated","taskId":1}]"#;
+        let decision = world.decide(text).unwrap();
+        let expected = Decision {
+            emit: &emit,
+            payload: r#"{"type":"task-updated","taskId":1}"#.into(),
+            teams: SmallVec::from_slice(&[&team]),
+            echo: true,
+            kind: Some("task-updated"),
+        };
+        assert_eq!(decision, expected);
+        assert!(matches!(decision.payload, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_plugin_stage_refuses() {
+        let world = World::with_plugins(
+            |_| {},
+            vec![plugin(|event, cx| match (event.payload.kind.as_deref(), cx.peer.roles()) {
+                (Some("comment-added"), []) => {
+                    Err(Reject::new(Code::NotAllowed, "editors only").rule("rules.editors"))
+                }
+                _ => Ok(()),
+            })],
+        );
+        let refused = world.decide(r#"["database-change",{"type":"comment-added"}]"#).unwrap_err();
+        assert_eq!((refused.stage, refused.reject.code), ("plugin", Code::NotAllowed));
+        assert!(world.decide(r#"["database-change",{"type":"comment-read"}]"#).is_ok());
+    }
+
+    #[test]
+    fn a_plugin_stage_sees_only_what_passed_the_others() {
+        static SEEN: AtomicUsize = AtomicUsize::new(0);
+        let count = plugin(|event, _| {
+            assert!(event.policy().is_some());
+            SEEN.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        let world =
+            World::with_plugins(|policy| policy.limits.events.per_socket = per_second(3), vec![count]);
+        let mut listener = peer(&["red"]);
+        listener.standing = Standing::Anonymous;
+        let listener = world.sender(listener);
+        let refused = world.pipeline.decide(&listener, r#"["any"]"#, world.now).unwrap_err();
+        assert_eq!(refused.stage, "authorize");
+        assert_eq!(world.decide(r#"["any",[[[[[[[[[]]]]]]]]]]"#).unwrap_err().stage, "size");
+        assert_eq!(world.decide(r#"["nope"]"#).unwrap_err().stage, "validate");
+        assert_eq!(world.decide(r#"["database-change",{}]"#).unwrap_err().stage, "validate");
+        assert_eq!(SEEN.load(Ordering::Relaxed), 0);
+        assert!(world.decide(r#"["any"]"#).is_ok());
+        assert_eq!(world.decide(r#"["any"]"#).unwrap_err().stage, "rate_limit");
+        assert_eq!(SEEN.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn plugin_stages_narrow_in_turn_and_never_widen() {
+        let narrow = |teams: &'static [&'static str]| {
+            plugin(move |event, _| {
+                event.narrow(teams.iter().map(|&team| team.into()).collect());
+                Ok(())
+            })
+        };
+        let teams = |plugins| {
+            let world = World::with_plugins(two_teams, plugins);
+            let sender = world.sender(peer(&["red", "blue", "green"]));
+            let decision = world.pipeline.decide(&sender, r#"["any"]"#, world.now);
+            decision.map(|decision| decision.teams.iter().map(|team| team.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(teams(vec![]).unwrap(), ["red", "blue", "green"]);
+        assert_eq!(teams(vec![narrow(&["blue", "black"])]).unwrap(), ["blue"]);
+        assert_eq!(teams(vec![narrow(&["red", "blue"]), narrow(&["blue", "green"])]).unwrap(), ["blue"]);
+        let refused = teams(vec![narrow(&["red"]), narrow(&["red", "blue"]), narrow(&["blue"])]).unwrap_err();
+        assert_eq!((refused.stage, refused.reject.code), ("route", Code::NoRoom));
+    }
+
+    #[test]
+    fn malformed_text_costs_a_token() {
+        let world = World::new(|policy| policy.limits.events.per_socket = per_second(2));
+        for text in [r#"[1]"#, r#"["a\u0062"]"#] {
+            let refused = world.decide(text).unwrap_err();
+            assert_eq!((refused.stage, refused.reject.code), ("validate", Code::InvalidPayload));
+        }
+        assert_eq!(world.decide("").unwrap_err().reject.code, Code::RateLimited);
+        let later = world.now + Duration::from_millis(500);
+        assert!(world.pipeline.charge(&world.sender, later).is_ok());
+        assert_eq!(world.pipeline.charge(&world.sender, later).unwrap_err().stage, "rate_limit");
+    }
+
+    #[test]
+    fn too_many_refusals_close_the_connection() {
+        let world = World::new(|policy| policy.limits.events.disconnect_after.refusals = 3);
+        let noted: Vec<bool> = (0..3).map(|_| world.sender.note_refusal(world.now)).collect();
+        assert_eq!(noted, [false, false, true]);
+        let later = world.now + Duration::from_secs(60);
+        assert!(!world.sender.note_refusal(later));
+    }
+}

@@ -1,0 +1,301 @@
+//! Rates: token buckets for a socket, its user, its address and, once the route is known, its teams.
+
+mod bucket;
+mod registry;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::Quota;
+
+use crate::config::policy::{EventLimits, Rate};
+use crate::message::Event;
+use crate::peer::Peer;
+use crate::reject::{Code, Reject};
+
+use self::bucket::Bucket;
+use self::registry::Registry;
+use super::pipeline::{Context, Stage};
+
+/// How many users, addresses or teams are remembered each. Three times the connections that a process serves by default,
+/// and about 8 MB at worst for each of the three.
+const REMEMBERED: usize = 1 << 16;
+
+/// The bits of an IPv6 address that name one customer's network; the rest is theirs to vary.
+const IPV6_NETWORK: u32 = 64;
+
+/// Refuses a sender whose socket, user or address has used up its rate, in this order.
+///
+/// A token taken from an earlier bucket stays taken when a later one refuses.
+#[derive(Clone)]
+pub struct RateLimit {
+    socket: Limit,
+    user: Limit,
+    address: Limit,
+}
+
+impl RateLimit {
+    /// Takes the rates of `limits.events`.
+    pub fn new(limits: &EventLimits) -> Self {
+        RateLimit {
+            socket: Limit::new(limits.per_socket, "limits.events.per_socket"),
+            user: Limit::new(limits.per_user, "limits.events.per_user"),
+            address: Limit::new(limits.per_address, "limits.events.per_address"),
+        }
+    }
+
+    /// Takes a token from each of the sender's buckets; `now` in nanoseconds since the epoch.
+    pub(super) fn take(&self, buckets: &Buckets, now: u64) -> Result<(), Reject> {
+        self.socket.take(&buckets.socket, now)?;
+        if let Some(user) = &buckets.user {
+            self.user.take(user, now)?;
+        }
+        self.address.take(&buckets.address, now)
+    }
+}
+
+impl Stage for RateLimit {
+    fn name(&self) -> &'static str {
+        "rate_limit"
+    }
+
+    fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
+        self.take(cx.sender.buckets(), cx.elapsed)
+    }
+}
+
+/// The teams' own limit, which counts events into each team, whoever sends them.
+pub(super) struct TeamLimit(Limit);
+
+impl TeamLimit {
+    /// What refusals of this limit are counted under.
+    pub const NAME: &'static str = "team_limit";
+
+    /// Takes the rate of `limits.events`.
+    pub fn new(limits: &EventLimits) -> Self {
+        TeamLimit(Limit::new(limits.per_team, "limits.events.per_team"))
+    }
+
+    /// Takes a token from every team of `teams`, which are places in the peer's list, or from none.
+    pub fn take(&self, buckets: &Buckets, teams: &[usize], now: u64) -> Result<(), Reject> {
+        let buckets = || teams.iter().filter_map(|&team| buckets.teams.get(team));
+        for (taken, bucket) in buckets().enumerate() {
+            if let Err(reject) = self.0.take(bucket, now) {
+                buckets().take(taken).for_each(|bucket| bucket.give_back(self.0.quota));
+                return Err(reject);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One rate and the key under which the configuration sets it.
+#[derive(Clone)]
+struct Limit {
+    quota: Quota,
+    rule: &'static str,
+}
+
+impl Limit {
+    fn new(rate: Rate, rule: &'static str) -> Self {
+        Limit { quota: bucket::quota(rate), rule }
+    }
+
+    fn take(&self, bucket: &Bucket, now: u64) -> Result<(), Reject> {
+        bucket.take(self.quota, now).map_err(|wait| self.refusal(wait))
+    }
+
+    #[cold]
+    fn refusal(&self, wait: Duration) -> Reject {
+        Reject::new(Code::RateLimited, "too many events; send again after the given time")
+            .rule(self.rule)
+            .retry_after(wait)
+    }
+}
+
+/// One sender's buckets: its own, and those it shares, found once so that an event looks nothing up.
+pub(super) struct Buckets {
+    socket: Bucket,
+    /// Peers without a subject have none.
+    user: Option<Arc<Bucket>>,
+    address: Arc<Bucket>,
+    /// In the order of the peer's teams.
+    teams: Box<[Arc<Bucket>]>,
+}
+
+/// The buckets that senders share.
+pub(super) struct SharedBuckets {
+    users: Registry<Arc<str>>,
+    addresses: Registry<IpAddr>,
+    teams: Registry<Arc<str>>,
+}
+
+/// How many shared buckets are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// For users, by subject.
+    pub users: usize,
+    /// For client addresses (IPv6: networks of 64 bits).
+    pub addresses: usize,
+    /// For teams.
+    pub teams: usize,
+}
+
+impl SharedBuckets {
+    /// None yet.
+    pub fn new() -> Self {
+        SharedBuckets {
+            users: Registry::new(REMEMBERED),
+            addresses: Registry::new(REMEMBERED),
+            teams: Registry::new(REMEMBERED),
+        }
+    }
+
+    /// The buckets of `peer`, with a new one for its socket.
+    pub fn of(&self, peer: &Peer, now: u64) -> Buckets {
+        Buckets {
+            socket: Bucket::default(),
+            user: peer.subject.as_ref().map(|subject| self.users.get(subject, now)),
+            address: self.addresses.get(&network(peer.address), now),
+            teams: peer.teams.iter().map(|team| self.teams.get(team, now)).collect(),
+        }
+    }
+
+    /// Forgets what nobody uses and what has filled again.
+    pub fn sweep(&self, now: u64) {
+        self.users.sweep(now);
+        self.addresses.sweep(now);
+        self.teams.sweep(now);
+    }
+
+    /// How many there are.
+    pub fn remembered(&self) -> Remembered {
+        Remembered { users: self.users.len(), addresses: self.addresses.len(), teams: self.teams.len() }
+    }
+}
+
+/// What counts as one client address: an IPv4 address, also when written as IPv6, or an IPv6 network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> IPV6_NETWORK << IPV6_NETWORK)),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::fixtures::{World, peer, per_second};
+    use crate::event::{Now, Sender};
+
+    /// What one event at `now` meets: nothing, or the rule that refused it and the wait in milliseconds.
+    fn send(world: &World, sender: &Sender, now: Now) -> Option<(String, u128)> {
+        let refused = world.pipeline.decide(sender, r#"["any"]"#, now).err()?;
+        assert_eq!(refused.reject.code, Code::RateLimited);
+        Some((refused.reject.rule.unwrap().to_string(), refused.reject.retry_after.unwrap().as_millis()))
+    }
+
+    fn from(subject: Option<&str>, address: &str) -> Peer {
+        let mut peer = peer(&["red"]);
+        peer.subject = subject.map(Into::into);
+        peer.address = address.parse().unwrap();
+        peer
+    }
+
+    #[test]
+    fn each_socket_has_its_rate() {
+        let world = World::new(|policy| policy.limits.events.per_socket = per_second(2));
+        let other = world.sender(peer(&["red"]));
+        assert_eq!(send(&world, &world.sender, world.now), None);
+        assert_eq!(send(&world, &world.sender, world.now), None);
+        let rule = "limits.events.per_socket".to_owned();
+        assert_eq!(send(&world, &world.sender, world.now), Some((rule, 500)));
+        assert_eq!(send(&world, &other, world.now), None);
+        assert_eq!(send(&world, &world.sender, world.now + Duration::from_millis(500)), None);
+    }
+
+    #[test]
+    fn sockets_of_one_user_share_a_rate() {
+        let world = World::new(|policy| policy.limits.events.per_user = per_second(2));
+        let senders =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| world.sender(from(Some("ada"), address)));
+        let refused = senders.map(|sender| send(&world, &sender, world.now));
+        assert_eq!(refused, [None, None, Some(("limits.events.per_user".into(), 500))]);
+        let bob = world.sender(from(Some("bob"), "192.0.2.1"));
+        assert_eq!(send(&world, &bob, world.now), None);
+    }
+
+    #[test]
+    fn peers_without_a_subject_have_no_user_rate() {
+        let world = World::new(|policy| policy.limits.events.per_user = per_second(1));
+        for _ in 0..3 {
+            let mut nobody = from(None, "192.0.2.1");
+            nobody.standing = crate::peer::Standing::Open;
+            assert_eq!(send(&world, &world.sender(nobody), world.now), None);
+        }
+    }
+
+    #[test]
+    fn sockets_of_one_address_share_a_rate() {
+        let world = World::new(|policy| policy.limits.events.per_address = per_second(1));
+        let rule = || Some(("limits.events.per_address".to_owned(), 1000));
+        for (first, same, other) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
+            ("2001:db8::1", "2001:db8::ffff:1:2:3", "2001:db8:0:1::1"),
+        ] {
+            let outcome = [first, same, other]
+                .map(|address| send(&world, &world.sender(from(None, address)), world.now));
+            assert_eq!(outcome, [None, rule(), None], "{first}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_the_socket_spends_nothing_of_the_user() {
+        let world = World::new(|policy| {
+            policy.limits.events.per_socket = per_second(1);
+            policy.limits.events.per_user = per_second(2);
+        });
+        for _ in 0..10 {
+            send(&world, &world.sender, world.now);
+        }
+        assert_eq!(send(&world, &world.sender(from(Some("ada"), "192.0.2.9")), world.now), None);
+    }
+
+    #[test]
+    fn reconnecting_does_not_renew_a_budget() {
+        let world = World::new(|policy| policy.limits.events.per_user = per_second(1));
+        for attempt in 0..5 {
+            let sender = world.sender(from(Some("eve"), &format!("192.0.2.{attempt}")));
+            assert_eq!(send(&world, &sender, world.now).is_none(), attempt == 0);
+            drop(sender);
+            world.pipeline.sweep(world.now);
+        }
+        let later = world.now + Duration::from_secs(1);
+        assert_eq!(world.pipeline.remembered().users, 2);
+        world.pipeline.sweep(later);
+        // The world's own sender still holds one of each.
+        assert_eq!(world.pipeline.remembered(), Remembered { users: 1, addresses: 1, teams: 1 });
+        assert_eq!(send(&world, &world.sender(from(Some("eve"), "192.0.2.1")), later), None);
+    }
+
+    #[test]
+    fn several_teams_are_charged_all_or_none() {
+        let world = World::new(|policy| {
+            policy.rooms.send_to_all_teams = true;
+            policy.limits.events.per_team = per_second(2);
+        });
+        let [red, blue, both] =
+            [&["red"][..], &["blue"], &["red", "blue"]].map(|teams| world.sender(peer(teams)));
+        let refused = Some(("limits.events.per_team".to_owned(), 500));
+        assert_eq!(send(&world, &blue, world.now), None);
+        assert_eq!(send(&world, &blue, world.now), None);
+        for _ in 0..5 {
+            assert_eq!(send(&world, &both, world.now), refused);
+        }
+        // Red was charged for none of them.
+        assert_eq!(send(&world, &red, world.now), None);
+        assert_eq!(send(&world, &red, world.now), None);
+        assert_eq!(send(&world, &red, world.now), refused);
+    }
+}

@@ -1,0 +1,116 @@
+//! A sender: an admitted peer and what it has used up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::policy::DisconnectAfter;
+use crate::peer::Peer;
+
+use super::now::{Epoch, Now};
+use super::rate_limit::Buckets;
+
+/// A peer with its rate-limit buckets and its refusals. Dropping it lets go of the buckets that it shares.
+pub struct Sender {
+    peer: Arc<Peer>,
+    buckets: Buckets,
+    refusals: RefusalWindow,
+    epoch: Epoch,
+}
+
+impl Sender {
+    pub(super) fn new(peer: Arc<Peer>, buckets: Buckets, limit: DisconnectAfter, epoch: Epoch) -> Self {
+        Sender { peer, buckets, refusals: RefusalWindow::new(limit), epoch }
+    }
+
+    /// Who sends.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Counts one refused event; `true` when `limits.events.disconnect_after` is reached and the connection must be closed.
+    pub fn note_refusal(&self, now: Now) -> bool {
+        self.refusals.note(self.epoch.nanos(now))
+    }
+
+    pub(super) fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sender").field(&self.peer).finish()
+    }
+}
+
+/// Refusals within a window that begins with the first of them.
+struct RefusalWindow {
+    limit: u64,
+    milliseconds: u64,
+    /// The window's beginning in milliseconds since the epoch (40 bits, 34 years), then the count so far (24 bits).
+    state: AtomicU64,
+}
+
+const COUNT_BITS: u32 = 24;
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+
+impl RefusalWindow {
+    fn new(limit: DisconnectAfter) -> Self {
+        RefusalWindow {
+            limit: u64::from(limit.refusals).min(COUNT_MAX),
+            milliseconds: u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX),
+            state: AtomicU64::new(0),
+        }
+    }
+
+    fn note(&self, now: u64) -> bool {
+        let now = now / 1_000_000;
+        let next = |state: u64| {
+            let (begin, count) = (state >> COUNT_BITS, state & COUNT_MAX);
+            if count == 0 || now.saturating_sub(begin) >= self.milliseconds {
+                now << COUNT_BITS | 1
+            } else {
+                begin << COUNT_BITS | (count + 1).min(COUNT_MAX)
+            }
+        };
+        let before = self
+            .state
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(next(state)))
+            .unwrap_or_else(|state| state);
+        next(before) & COUNT_MAX >= self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MINUTE: u64 = 60_000_000_000;
+
+    fn window(refusals: u32) -> RefusalWindow {
+        RefusalWindow::new(DisconnectAfter { refusals, per: Duration::from_secs(60) })
+    }
+
+    #[test]
+    fn closes_at_the_last_refusal_of_a_window() {
+        let window = window(3);
+        assert_eq!([5, 6, 7, 8].map(|now| window.note(now)), [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_new_window_forgets_the_old_one() {
+        let window = window(3);
+        let times =
+            [MINUTE, 2 * MINUTE - 2_000_000, 2 * MINUTE, 3 * MINUTE - 2_000_000, 3 * MINUTE - 1_000_000];
+        assert_eq!(times.map(|now| window.note(now)), [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn one_refusal_may_be_enough() {
+        assert!(window(1).note(0));
+        assert!(window(0).note(0));
+    }
+}

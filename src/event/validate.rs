@@ -1,0 +1,79 @@
+//! Validation: is this one of the policy's events, and does its payload look as the policy says?
+//!
+//! A payload is decoded once, without building a tree: members are visited as slices of the text, and what is not looked
+//! at is never copied. What passes is relayed from that same text. The rules that the policy's keys leave open:
+//!
+//! - Field names are compared exactly, after JSON's escapes are decoded. `null` is a value, not an absent field.
+//! - A key that appears twice is refused (`invalid_payload`), also in nested objects: two readers could see two values.
+//! - A field that is there though its presence is `forbidden` is `unknown_field`, whatever `unknown_fields` says.
+//! - A number must be one that JavaScript can hold, anywhere in a typed payload: see [`nested`].
+//! - With `payload = "any"` only JSON's grammar counts, and the team field's own value and uniqueness.
+
+mod keys;
+mod nested;
+mod object;
+mod task_id;
+mod team;
+mod text;
+mod timestamp;
+mod typed;
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::config::policy::EventPolicy;
+use crate::message::Event;
+use crate::reject::{Code, Reject};
+
+use super::pipeline::{Context, Stage};
+
+/// Refuses events that the policy doesn't name, and payloads that are not as it describes them.
+pub struct Validate;
+
+impl Validate {
+    /// The stage's name.
+    pub(super) const NAME: &'static str = "validate";
+}
+
+impl Stage for Validate {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
+        let Some(policy) = cx.policy.events.get(event.name()) else { return Err(unknown_event()) };
+        event.set_policy(policy);
+        match &policy.typed {
+            Some(typed) => {
+                let (payload, outgoing) = typed::read(event.arguments(), policy, typed, cx.now.wall)?;
+                event.payload = payload;
+                event.outgoing = outgoing;
+            }
+            None if event.arguments().is_empty() => {}
+            None => {
+                let argument = one_argument(event.arguments(), policy)?;
+                event.payload.team = team::find(argument, policy)?;
+                event.outgoing = Cow::Borrowed(argument);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one argument, which may be any JSON, without the whitespace around it.
+fn one_argument<'e>(arguments: &'e str, policy: &EventPolicy) -> Result<&'e str, Reject> {
+    match serde_json::from_str::<&'e RawValue>(arguments) {
+        Ok(argument) => Ok(argument.get()),
+        Err(_) => Err(Reject::new(Code::InvalidPayload, "the event takes one argument, of valid JSON")
+            .rule(&policy.rules.event)),
+    }
+}
+
+/// The refusal of an event that the policy doesn't name.
+pub(super) fn unknown_event() -> Reject {
+    Reject::new(Code::UnknownEvent, "this server knows no event of this name").rule("events")
+}
+
+#[cfg(test)]
+mod tests;

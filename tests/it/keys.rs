@@ -1,11 +1,10 @@
 //! Keys of the tests, and tokens signed with them in every way, also the wrong ones.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use flowgate::config::key_material::{KeyMaterial, VerifyingKey};
+use flowgate::config::key_material::KeyMaterial;
 use flowgate::config::policy::{Auth, AuthMode, ClaimPaths, Issuer, TokenSource};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey};
 use serde_json::{Value, json};
@@ -53,13 +52,6 @@ pub fn claims(change: Value) -> Value {
 
 pub fn part(json: &str) -> String {
     URL_SAFE_NO_PAD.encode(json)
-}
-
-pub fn secret_key(secret: &[u8], algorithm: Algorithm) -> Arc<[VerifyingKey]> {
-    match KeyMaterial::from_secret(secret.to_vec(), &[algorithm]).unwrap() {
-        KeyMaterial::Keys(keys) => keys,
-        KeyMaterial::Endpoint(_) => unreachable!(),
-    }
 }
 
 /// A signature in base64url, with a secret or a PEM key.
@@ -111,4 +103,23 @@ pub fn auth(issuers: Vec<Issuer>) -> Auth {
         issuers,
         claims: ClaimPaths { subject: path("sub"), teams: path("teams"), roles: path("roles") },
     }
+}
+
+/// The public JWK of a private PEM key, with this `kid`.
+pub fn jwk(private: &[u8], kid: &str, algorithm: Algorithm) -> Value {
+    let key = match algorithm.family() {
+        AlgorithmFamily::Rsa => EncodingKey::from_rsa_pem(private).unwrap(),
+        AlgorithmFamily::Ec => EncodingKey::from_ec_pem(private).unwrap(),
+        AlgorithmFamily::Ed => EncodingKey::from_ed_pem(private).unwrap(),
+        AlgorithmFamily::Hmac => unreachable!("a secret has no public half"),
+    };
+    let mut jwk =
+        serde_json::to_value(jsonwebtoken::jwk::Jwk::from_encoding_key(&key, algorithm).unwrap()).unwrap();
+    jwk["kid"] = kid.into();
+    jwk
+}
+
+/// A key set.
+pub fn jwks(keys: &[Value]) -> String {
+    json!({ "keys": keys }).to_string()
 }

@@ -1,0 +1,281 @@
+//! Claims: parsed with nothing said twice, found by path, and bounded before anything is made of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// A person is in a handful of teams; each is a room to join and to find again.
+pub const MAX_TEAMS: usize = 64;
+/// Roles are compared one by one in rules.
+pub const MAX_ROLES: usize = 64;
+/// Names stand in room names, logs and metrics.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The longest subject and token id; each is a key of limits and revocations.
+pub const MAX_SUBJECT_BYTES: usize = 256;
+
+/// Why claims are refused. It names the claim and never quotes a value, since claims may be private.
+pub type Fault = String;
+
+/// Parses a JWT's claims set (RFC 7519 §4): one JSON object, in which no object has the same name twice.
+///
+/// Of two equal names each parser picks another one, and what the issuer meant is then anybody's guess.
+pub fn parse(payload: &[u8]) -> Result<Map<String, Value>, Fault> {
+    match serde_json::from_slice::<Unique>(payload) {
+        Ok(Unique(Value::Object(claims))) => Ok(claims),
+        Ok(_) => Err("the claims are not a JSON object".into()),
+        Err(error) => Err(format!("the claims are not proper JSON: {error}")),
+    }
+}
+
+/// A JSON value in which no object has the same name twice.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is not finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom("an object has the same name twice"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// A dotted path into the claims, made once from the policy.
+///
+/// Names may hold dots themselves, as in `https://app.example/teams`: at each level the longest name that exists is
+/// taken, so the whole path as one literal name ranks first.
+#[derive(Clone, Debug)]
+pub struct ClaimPath {
+    text: String,
+    /// For each segment: the names that begin there, the longest first, with the segment after each.
+    names: Vec<Vec<(String, usize)>>,
+}
+
+impl ClaimPath {
+    /// The path of these segments.
+    pub fn new(segments: &[String]) -> Self {
+        let names_from = |from: usize| {
+            let ends = (from + 1..=segments.len()).rev();
+            ends.filter_map(|to| Some((segments.get(from..to)?.join("."), to))).collect()
+        };
+        ClaimPath { text: segments.join("."), names: (0..segments.len()).map(names_from).collect() }
+    }
+
+    /// The path as it is written in the configuration.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What stands there; `null` counts as nothing.
+    pub fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+        self.find_from(0, claims).filter(|value| !value.is_null())
+    }
+
+    fn find_from<'a>(&self, segment: usize, object: &'a Map<String, Value>) -> Option<&'a Value> {
+        self.names.get(segment)?.iter().find_map(|(name, next)| {
+            let value = object.get(name)?;
+            if *next == self.names.len() { Some(value) } else { self.find_from(*next, value.as_object()?) }
+        })
+    }
+}
+
+/// The subject at `path`: text, not empty, bounded, without control characters.
+pub fn subject(claims: &Map<String, Value>, path: &ClaimPath) -> Result<Arc<str>, Fault> {
+    let value = path.find(claims).ok_or_else(|| format!("it has no {}", path.as_str()))?;
+    identifier(value).map_err(|why| format!("its {} {why}", path.as_str()))
+}
+
+/// The token's id (`jti`, RFC 7519 §4.1.7), if it has one. A number would be an id that cannot be revoked as written.
+pub fn token_id(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, Fault> {
+    match claims.get("jti") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => identifier(value).map(Some).map_err(|why| format!("its jti {why}")),
+    }
+}
+
+fn identifier(value: &Value) -> Result<Arc<str>, &'static str> {
+    match value.as_str() {
+        None => Err("is not text"),
+        Some("") => Err("is empty"),
+        Some(text) if text.len() > MAX_SUBJECT_BYTES => Err("is longer than 256 bytes"),
+        Some(text) if text.chars().any(char::is_control) => Err("has control characters"),
+        Some(text) => Ok(text.into()),
+    }
+}
+
+/// The names at `path`, each once: text or an array of text, at most `most` of them. Nothing there is no names.
+///
+/// # Errors
+/// Anything else refuses the token: half of somebody's teams would be a guess.
+pub fn names(claims: &Map<String, Value>, path: &ClaimPath, most: usize) -> Result<Box<[Arc<str>]>, Fault> {
+    let fault = |why: &str| format!("its {} {why}", path.as_str());
+    let values = match path.find(claims) {
+        None => &[],
+        Some(Value::Array(values)) => values.as_slice(),
+        Some(value) => std::slice::from_ref(value),
+    };
+    if values.len() > most {
+        return Err(fault(&format!("has {} entries; at most {most} are read", values.len())));
+    }
+    let mut names: Vec<Arc<str>> = Vec::with_capacity(values.len());
+    for value in values {
+        let name = name(value).map_err(fault)?;
+        if !names.iter().any(|known| **known == *name) {
+            names.push(name.into());
+        }
+    }
+    Ok(names.into())
+}
+
+fn name(value: &Value) -> Result<&str, &'static str> {
+    let Some(name) = value.as_str() else { return Err("is not text or an array of text") };
+    if name.is_empty() {
+        return Err("has an empty name");
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err("has a name longer than 128 bytes");
+    }
+    // A colon separates the parts of a room's name and a star is a pattern; neither may come from outside.
+    if name.chars().any(|c| c.is_control() || c == '*' || c == ':') {
+        return Err("has a name with a control character, '*' or ':'");
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn path(text: &str) -> ClaimPath {
+        ClaimPath::new(&text.split('.').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn teams(value: Value) -> Result<Vec<String>, Fault> {
+        let Value::Object(claims) = json!({ "teams": value }) else { unreachable!() };
+        names(&claims, &path("teams"), MAX_TEAMS)
+            .map(|names| names.iter().map(|name| name.to_string()).collect())
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        assert!(parse(br#"{"a":1,"b":{"c":[{"d":null}]}}"#).is_ok());
+        for twice in [r#"{"a":1,"a":1}"#, r#"{"b":{"c":1,"c":2}}"#, r#"{"b":[{"c":1,"\u0063":2}]}"#] {
+            assert!(parse(twice.as_bytes()).unwrap_err().contains("twice"), "{twice}");
+        }
+        for other in ["[]", "1", "\"secret\"", "null", "", "{", "{} {}", "{\"a\":1e400}", "\u{feff}{}"] {
+            let fault = parse(other.as_bytes()).unwrap_err();
+            assert!(!fault.contains("secret"), "{fault}");
+        }
+        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn paths_descend_and_prefer_literal_names() {
+        let claims = parse(
+            br#"{"a":{"b":"nested","x":null},"c.d":"literal","c":{"d":"nested"},
+                "https://app.example/claims":{"teams":"url"},"e":[1]}"#,
+        )
+        .unwrap();
+        for (text, found) in [
+            ("a.b", Some("nested")),
+            ("c.d", Some("literal")),
+            ("https://app.example/claims.teams", Some("url")),
+            ("a.x", None),
+            ("a.b.c", None),
+            ("e.0", None),
+            ("nowhere", None),
+        ] {
+            assert_eq!(path(text).find(&claims).and_then(Value::as_str), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_text_or_arrays_of_text_each_once() {
+        assert_eq!(teams(json!("red")).unwrap(), ["red"]);
+        assert_eq!(teams(json!(["red", "blue", "red"])).unwrap(), ["red", "blue"]);
+        assert_eq!(teams(json!([])).unwrap(), [""; 0]);
+        assert_eq!(teams(json!(null)).unwrap(), [""; 0]);
+        assert_eq!(teams(json!("équipe 1")).unwrap(), ["équipe 1"]);
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let many = |count: usize| json!((0..count).map(|n| format!("team-{n}")).collect::<Vec<_>>());
+        assert_eq!(teams(many(MAX_TEAMS)).unwrap().len(), MAX_TEAMS);
+        assert!(teams(many(MAX_TEAMS + 1)).unwrap_err().contains("65"));
+        assert!(teams(json!("x".repeat(MAX_NAME_BYTES))).is_ok());
+        assert!(teams(json!("x".repeat(MAX_NAME_BYTES + 1))).is_err());
+        for bad in [
+            json!(7),
+            json!(true),
+            json!({"a": 1}),
+            json!([7]),
+            json!([["red"]]),
+            json!([{"name": "red"}]),
+            json!([null]),
+            json!(""),
+            json!("a:b"),
+            json!("*"),
+            json!("a\nb"),
+            json!("a\u{0}"),
+            json!("a\u{85}b"),
+        ] {
+            assert!(teams(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

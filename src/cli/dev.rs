@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
+use crate::config::DEV_ISSUER;
+
 /// A day's work. The key is gone when the process is, so a longer one would gain nothing.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
@@ -63,6 +65,7 @@ Run it twice, the second time with ben's token, and both hear each other; cleo h
 fn mint(user: &str, team: &str, secret: &str) -> anyhow::Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let claims = json!({
+        "iss": DEV_ISSUER,
         "sub": user,
         "teams": [team],
         "roles": ["editor"],

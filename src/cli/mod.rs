@@ -1,15 +1,19 @@
 //! The command line, one file a command.
 
+mod check;
+mod config;
 mod dev;
 mod health;
 mod log;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::policy::Policy;
 use crate::config::{Loaded, Sources, load};
 
 /// `EX_CONFIG` of sysexits.h: the configuration is bad.
@@ -27,8 +31,23 @@ pub struct Cli {
 enum Command {
     /// Serve clients until SIGTERM or Ctrl-C, then drain
     Serve(serve::ServeArgs),
+    /// Check a configuration, and say everything that is wrong with it
+    Check(check::CheckArgs),
+    /// Print the default configuration, or the effective one with the origin of each value
+    Config(config::ConfigArgs),
+    /// Make or verify a token
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Ask a running flowgate whether it is ready
     Health(health::HealthArgs),
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Print a freshly signed token
+    Mint(token::MintArgs),
+    /// Say what a token vouches for, or exactly why it is refused
+    Verify(token::VerifyArgs),
 }
 
 /// Where the configuration comes from, the same for every command.
@@ -51,6 +70,10 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Config(args) => config::run(&args),
+            Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &load_policy),
+            Command::Token(TokenCommand::Verify(args)) => token::verify(&args, &load_policy),
             Command::Health(args) => health::run(&args),
         }
     }
@@ -62,6 +85,12 @@ fn load_or_explain(sources: &Sources) -> Result<Loaded, ExitCode> {
         eprintln!("{problems}");
         ExitCode::from(BAD_CONFIGURATION)
     })
+}
+
+/// The policy alone, or everything that is wrong as text.
+fn load_policy(paths: &[PathBuf]) -> Result<Policy, String> {
+    let loaded = load(&Sources::from_process(paths.to_vec()));
+    loaded.map(|loaded| loaded.policy).map_err(|problems| problems.to_string())
 }
 
 /// Says on standard error why a command failed.

@@ -35,7 +35,7 @@ pub type LoadPolicy<'a> = &'a dyn Fn(&[PathBuf]) -> Result<Policy, String>;
 #[command(group = ArgGroup::new("key").args(["secret_env", "secret_file", "private_key_file"]))]
 pub struct MintArgs {
     /// Configuration files or folders, for --issuer
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "FLOWGATE_CONFIG", value_delimiter = ':')]
     pub config: Vec<PathBuf>,
     /// The configured issuer whose secret, iss, aud and claim paths are used
     #[arg(long, value_name = "NAME", required_unless_present = "key")]
@@ -82,7 +82,7 @@ pub struct MintArgs {
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
     /// Configuration files or folders
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "FLOWGATE_CONFIG", value_delimiter = ':')]
     pub config: Vec<PathBuf>,
     /// Read the token from this file instead of standard input
     #[arg(long, value_name = "PATH", conflicts_with = "token_env")]

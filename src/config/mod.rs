@@ -24,11 +24,11 @@ use std::path::PathBuf;
 use config::{Config, ConfigError, Map, Value, ValueKind};
 use serde::Deserialize;
 
-pub use dev::DEV_SECRET;
+pub use dev::{DEV_ISSUER, DEV_SECRET};
 pub use effective::Effective;
 use key_path::KeyPath;
 use layer::Layer;
-use policy::Policy;
+use policy::{AllowedOrigins, Policy};
 pub use problem::{Problem, Problems};
 
 /// The shipped file that *is* the defaults.
@@ -117,7 +117,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         problems.extend(compiled.missing);
     }
     match compiled.policy {
-        Some(policy) if problems.is_empty() => {
+        Some(mut policy) if problems.is_empty() => {
+            if dev::decides_origins(&tree) {
+                policy.server.allowed_origins = AllowedOrigins::Loopback;
+            }
             let warnings = warnings.into_iter().chain(compiled.warnings).collect();
             Ok(Loaded { policy, effective: Effective::new(tree), warnings })
         }

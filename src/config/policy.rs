@@ -124,15 +124,6 @@ pub struct Issuer {
     pub max_lifetime: Duration,
     /// Its key or keys.
     pub key: KeyMaterial,
-    /// Keys tried in turn after [`Issuer::key`], where a list was given so that old and new overlap.
-    pub more_keys: Vec<KeyMaterial>,
-}
-
-impl Issuer {
-    /// All its keys, in the order in which they are tried.
-    pub fn keys(&self) -> impl Iterator<Item = &KeyMaterial> {
-        std::iter::once(&self.key).chain(&self.more_keys)
-    }
 }
 
 /// `[auth.claims]`: dotted paths into the claims, already split.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::Report;
 use super::keys;
@@ -208,16 +208,14 @@ fn one_issuer(
         None => default_lifetime,
     };
     let algorithms = algorithms(raw, asymmetric_only, at, report);
-    let keys = keys::load(raw, algorithms.as_deref(), at, report);
-    let (algorithms, mut keys) = (algorithms?, keys?.into_iter());
+    let key = keys::load(raw, algorithms.as_deref(), at, report);
     Some(Issuer {
         name: raw.name.as_str().into(),
         issuer: raw.issuer.clone(),
         audience: raw.audience.clone(),
-        algorithms,
+        algorithms: algorithms?,
         max_lifetime: max_lifetime?,
-        key: keys.next()?,
-        more_keys: keys.collect(),
+        key: key?,
     })
 }
 
@@ -251,7 +249,7 @@ fn algorithms(
     if algorithms.len() < names.len() {
         return None;
     }
-    let symmetric = algorithms.iter().filter(|algorithm| keys::is_symmetric(**algorithm)).count();
+    let symmetric = algorithms.iter().filter(|algorithm| algorithm.family() == AlgorithmFamily::Hmac).count();
     if symmetric > 0 && asymmetric_only {
         let found = format!("{}, while auth.asymmetric_only = true", names.join(", "));
         report.refuse(&at, found, "use RS*, PS*, ES* or EdDSA with public_key_file, jwks_file or jwks_url");

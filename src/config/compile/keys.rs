@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jsonwebtoken::Algorithm;
 
 use super::Report;
-use crate::config::key_material::KeyMaterial;
+use crate::config::key_material::{KeyError, KeyMaterial};
 use crate::config::key_path::KeyPath;
 use crate::config::raw::{self, OneOrMany};
 
@@ -16,11 +16,6 @@ const LARGEST_KEY_FILE: u64 = 1 << 20;
 
 const FIVE: &str = "secret_env, secret_file, public_key_file, jwks_file or jwks_url";
 
-/// Whether the key that verifies also signs.
-pub(super) fn is_symmetric(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
-}
-
 /// Loads the keys that the issuer names. `algorithms` is `None` where those are wrong themselves; what can be said of
 /// the keys without them is said.
 pub(super) fn load(
@@ -28,7 +23,7 @@ pub(super) fn load(
     algorithms: Option<&[Algorithm]>,
     at: &KeyPath,
     report: &mut Report<'_>,
-) -> Option<Vec<KeyMaterial>> {
+) -> Option<KeyMaterial> {
     let named: Vec<(&str, Vec<(KeyPath, &str)>)> = [
         ("secret_env", each(raw.secret_env.as_ref(), &at.key("secret_env"))),
         ("secret_file", each(raw.secret_file.as_ref(), &at.key("secret_file"))),
@@ -56,32 +51,61 @@ pub(super) fn load(
         }
     };
     insecure_http_has_effect(raw, at, report);
-    if let Some(algorithms) = algorithms
-        && !fits(source, algorithms, &at.key(source), report)
-    {
+    let at = at.key(source);
+    match *source {
+        "secret_env" => {
+            let secrets = read_all(places, report, environment);
+            secret(places, secrets?, algorithms?, &at, report)
+        }
+        "secret_file" => {
+            let secrets = read_all(places, report, file);
+            secret(places, secrets?, algorithms?, &at, report)
+        }
+        "public_key_file" => {
+            // PEM files may follow each other in one text; a newline keeps their lines apart.
+            let pems = read_all(places, report, file)?.join(&b'\n');
+            check(KeyMaterial::from_public_pem(&pems, algorithms?), &at, report)
+        }
+        "jwks_file" => {
+            let documents = read_all(places, report, file)?;
+            check(KeyMaterial::from_jwks(documents.first()?, algorithms?), &at, report)
+        }
+        _ => {
+            let (_, text) = places.first()?;
+            let url = url(text, raw.insecure_http, &at, report)?;
+            check(KeyMaterial::check_endpoint(&url, algorithms?), &at, report)?;
+            Some(KeyMaterial::from_jwks_url(url))
+        }
+    }
+}
+
+/// Reads every place, also after one has failed.
+fn read_all(
+    places: &[(KeyPath, &str)],
+    report: &mut Report<'_>,
+    read: fn(&str, &KeyPath, &mut Report<'_>) -> Option<Vec<u8>>,
+) -> Option<Vec<Vec<u8>>> {
+    let contents: Vec<Option<Vec<u8>>> = places.iter().map(|(at, text)| read(text, at, report)).collect();
+    contents.into_iter().collect()
+}
+
+/// One secret or several. Each is checked alone first, so that a fault is said of the one that has it.
+fn secret(
+    places: &[(KeyPath, &str)],
+    secrets: Vec<Vec<u8>>,
+    algorithms: &[Algorithm],
+    at: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<KeyMaterial> {
+    let right = std::iter::zip(places, &secrets)
+        .filter(|((at, _), secret)| {
+            check(KeyMaterial::from_secret(secret.to_vec(), algorithms), at, report).is_some()
+        })
+        .count();
+    if right < secrets.len() {
         return None;
     }
-    let keys: Vec<Option<KeyMaterial>> = places
-        .iter()
-        .map(|(at, text)| match *source {
-            "jwks_url" => url(text, raw.insecure_http, at, report),
-            "secret_env" => {
-                let secret = environment(text, at, report)?;
-                check(KeyMaterial::from_secret(secret, algorithms?), at, report)
-            }
-            _ => {
-                let content = file(text, at, report)?;
-                let algorithms = algorithms?;
-                let key = match *source {
-                    "secret_file" => KeyMaterial::from_secret(without_newline(content), algorithms),
-                    "public_key_file" => KeyMaterial::from_public_pem(&content, algorithms),
-                    _ => KeyMaterial::from_jwks(&content, algorithms),
-                };
-                check(key, at, report)
-            }
-        })
-        .collect();
-    keys.into_iter().collect()
+    check(KeyMaterial::from_secrets(secrets, algorithms), at, report)
 }
 
 /// The text or texts, each with its place. An empty list names nothing.
@@ -93,22 +117,6 @@ fn each<'a>(texts: Option<&'a OneOrMany>, at: &KeyPath) -> Vec<(KeyPath, &'a str
             texts.iter().enumerate().map(|(index, text)| (at.index(index), text.as_str())).collect()
         }
     }
-}
-
-/// A secret verifies HS* only, and a public key never does: that confusion is the oldest attack on JWT (RFC 8725 §2.1).
-fn fits(source: &str, algorithms: &[Algorithm], at: &KeyPath, report: &mut Report<'_>) -> bool {
-    let symmetric = algorithms.iter().any(|algorithm| is_symmetric(*algorithm));
-    let names = algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect::<Vec<_>>().join(", ");
-    let mend = match (source, symmetric) {
-        ("secret_env" | "secret_file", false) => "use public_key_file, jwks_file or jwks_url, or write HS256",
-        ("public_key_file" | "jwks_url", true) => {
-            "use secret_env or secret_file, or name the algorithms of that key"
-        }
-        _ => return true,
-    };
-    let what = if symmetric { "a public key" } else { "a secret" };
-    report.refuse(at, format!("{what} cannot verify {names}"), mend);
-    false
 }
 
 fn insecure_http_has_effect(raw: &raw::Issuer, at: &KeyPath, report: &mut Report<'_>) {
@@ -130,24 +138,13 @@ fn environment(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<
         return None;
     }
     match report.context.environment.get(name) {
-        Some(secret) => Some(without_newline(secret.clone().into_bytes())),
+        Some(secret) => Some(secret.clone().into_bytes()),
         None => {
             let mend = format!("set {name} where flowgate starts, or name another variable");
             report.refuse(at, format!("the environment variable {name} is not set"), mend);
             None
         }
     }
-}
-
-/// Editors and `echo` end a file with a newline that is no part of the secret; one is trimmed, and no more.
-fn without_newline(mut secret: Vec<u8>) -> Vec<u8> {
-    if secret.ends_with(b"\n") {
-        secret.pop();
-        if secret.ends_with(b"\r") {
-            secret.pop();
-        }
-    }
-    secret
 }
 
 /// Reads a file named by the settings, relative to the file that names it.
@@ -165,35 +162,24 @@ fn file(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
     None
 }
 
-fn url(text: &str, insecure_http: bool, at: &KeyPath, report: &mut Report<'_>) -> Option<KeyMaterial> {
+fn url(text: &str, insecure_http: bool, at: &KeyPath, report: &mut Report<'_>) -> Option<url::Url> {
     let example = "write one such as https://app.example/.well-known/jwks.json";
     let Some(url) = url::Url::parse(text).ok().filter(|url| url.has_host()) else {
         report.refuse(at, "this is not a URL", example);
         return None;
     };
-    match url.scheme() {
-        "https" => {}
-        "http" if insecure_http => {}
-        "http" => {
-            let found = "an http:// address, over which anybody on the way could replace the keys";
-            report.refuse(at, found, "write https://, or insecure_http = true beside it");
-            return None;
-        }
-        scheme => {
-            report.refuse(at, format!("keys cannot be fetched over {scheme}:"), example);
-            return None;
-        }
+    if url.scheme() == "http" && !insecure_http {
+        let found = "an http:// address, over which anybody on the way could replace the keys";
+        report.refuse(at, found, "write https://, or insecure_http = true beside it");
+        return None;
     }
-    Some(KeyMaterial::from_jwks_url(url))
+    Some(url)
 }
 
-fn check(
-    key: Result<KeyMaterial, crate::config::key_material::KeyError>,
-    at: &KeyPath,
-    report: &mut Report<'_>,
-) -> Option<KeyMaterial> {
-    match key {
-        Ok(key) => Some(key),
+/// What key material says of itself tells what was found and what to write.
+fn check<T>(checked: Result<T, KeyError>, at: &KeyPath, report: &mut Report<'_>) -> Option<T> {
+    match checked {
+        Ok(checked) => Some(checked),
         Err(error) => {
             report.refuse(at, error.to_string(), "");
             None

@@ -84,8 +84,9 @@ fn payload(raw: &raw::PayloadSize, at: &KeyPath, report: &mut Report<'_>) -> Opt
     let max_depth = report.take(&at.key("max_depth"), values::count(raw.max_depth, DEEPEST));
     let (max_bytes, hard_max_bytes, max_depth) = (max_bytes?, hard_max_bytes?, max_depth? as usize);
     if max_bytes > hard_max_bytes {
-        report.refuse(
+        report.refuse_beside(
             &at.key("max_bytes"),
+            &at.key("hard_max_bytes"),
             format!("{max_bytes} bytes are more than hard_max_bytes, {hard_max_bytes}, which closes the connection"),
             "lower it, or raise limits.payload.hard_max_bytes to at least as much",
         );
@@ -106,8 +107,9 @@ fn slow_reader(
     if let Some(payload) = payload
         && max_queued < payload.max_bytes
     {
-        report.refuse(
+        report.refuse_beside(
             &at.key("max_queued"),
+            &KeyPath::of("limits.payload.max_bytes"),
             format!(
                 "{max_queued} bytes hold less than one event of limits.payload.max_bytes, {}",
                 payload.max_bytes

@@ -41,7 +41,7 @@ pub(super) fn internal(
         && collide(server.listen, listen)
     {
         let found = format!("{:?} is taken by server.listen, {:?}", raw.listen, server.listen.to_string());
-        report.refuse(&at, found, "give it a port of its own");
+        report.refuse_beside(&at, &KeyPath::of("server.listen"), found, "give it a port of its own");
         return None;
     }
     if !listen.ip().is_loopback() {
@@ -168,16 +168,19 @@ fn cookies_need_origins(raw: &raw::Server, auth: &raw::Auth, report: &mut Report
     if auth.mode == "off" || !auth.token_from.iter().any(|source| source.starts_with("cookie")) {
         return;
     }
+    let tokens = KeyPath::of("auth.token_from");
     if raw.allow_missing_origin {
-        report.refuse(
+        report.refuse_beside(
             &KeyPath::of("server.allow_missing_origin"),
+            &tokens,
             "true, while auth.token_from takes tokens from a cookie",
             "write allow_missing_origin = false, or take no tokens from cookies",
         );
     }
     if raw.allowed_origins.iter().any(|origin| origin == "*") {
-        report.refuse(
+        report.refuse_beside(
             &KeyPath::of("server.allowed_origins"),
+            &tokens,
             "`*`, while auth.token_from takes tokens from a cookie: any page could act for your users",
             "name the origins that are yours, or take no tokens from cookies",
         );

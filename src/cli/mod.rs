@@ -1,7 +1,7 @@
 //! The command line, one file a command.
 
-mod check;
-mod config;
+pub mod check;
+pub mod config;
 mod dev;
 mod health;
 mod log;

@@ -55,7 +55,7 @@ scenario('a minted token admits a stock client, with its teams and no others', a
 });
 
 scenario('the token and the secret stay out of the log', async (stage) => {
-  const server = await stage.flowgate({ env: { RUST_LOG: 'trace', [SECRET_VARIABLE]: 'z'.repeat(40) } });
+  const server = await stage.flowgate({ env: { FLOWGATE_LOG: 'trace', [SECRET_VARIABLE]: 'z'.repeat(40) } });
   const alice = stage.client(server.url, { token: 'not.a.token' });
   await alice.happened('connect_error');
   const bob = stage.client(server.url, { token: (await mintWith(stage, 'z'.repeat(40))).trim() });

@@ -6,7 +6,7 @@
 //! - Field names are compared exactly, after JSON's escapes are decoded. `null` is a value, not an absent field.
 //! - A key that appears twice is refused (`invalid_payload`), also in nested objects: two readers could see two values.
 //! - A field that is there though its presence is `forbidden` is `unknown_field`, whatever `unknown_fields` says.
-//! - A number must be one that JavaScript can hold, anywhere in a typed payload: see [`nested`].
+//! - A number must be one that JavaScript can hold, anywhere in a typed payload: finite, and at most 64 characters.
 //! - With `payload = "any"` only JSON's grammar counts, and the team field's own value and uniqueness.
 
 mod keys;

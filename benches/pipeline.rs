@@ -1,1 +1,115 @@
-fn main() {}
+//! What one event costs in the pipeline, without network and relay.
+//!
+//! `cargo bench --bench pipeline --features fixtures`
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flowgate::config::policy::{Policy, UnknownFields};
+use flowgate::event::fixtures::{NOON, event, noon, peer, per_second, policy, typed};
+use flowgate::event::{Now, Pipeline, Sender, size};
+
+const TYPED: &str =
+    r#"["database-change",{"type":"task-updated","taskId":42,"timestamp":"2026-03-01T12:00:00.000Z"}]"#;
+
+/// A pipeline and a sender of one team.
+fn world(edit: impl FnOnce(&mut Policy)) -> (Pipeline, Sender, Now) {
+    let now = noon();
+    let pipeline = Pipeline::new(Arc::new(policy(edit)), Vec::new(), now);
+    let sender = pipeline.sender(Arc::new(peer(&["red"])), now);
+    (pipeline, sender, now)
+}
+
+/// Noon of the fixtures on the wall, and a steady clock that runs, so that buckets refill.
+fn today() -> Now {
+    let now = Now::read();
+    Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(NOON), ..black_box(now) }
+}
+
+fn decide(c: &mut Criterion) {
+    // The rates are those of the fixture: out of the way. Reading the clocks is counted, as every event needs it.
+    let mut group = c.benchmark_group("decide");
+    let accepted = [
+        ("typed", TYPED.to_owned()),
+        (
+            "typed, epoch milliseconds",
+            r#"["database-change",{"type":"comment-added","taskId":"c-1","timestamp":1772366400000}]"#
+                .to_owned(),
+        ),
+        ("any, no argument", r#"["any"]"#.to_owned()),
+        (
+            "any, small",
+            format!(
+                r#"["any",{}]"#,
+                r#"{"type":"task-updated","taskId":42,"timestamp":"2026-03-01T12:00:00.000Z"}"#
+            ),
+        ),
+        ("any, 16 KiB", format!(r#"["any",{}]"#, sixteen_kib())),
+    ];
+    let (pipeline, sender, _) = world(|_| {});
+    for (name, text) in &accepted {
+        assert!(pipeline.decide(&sender, text, today()).is_ok(), "{name}");
+        group.bench_function(format!("accepted: {name}"), |b| {
+            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+        });
+    }
+
+    let (pipeline, sender, _) = world(|policy| {
+        let mut payload = typed();
+        payload.unknown_fields = UnknownFields::Strip;
+        policy.events.insert("database-change".into(), Arc::new(event("database-change", Some(payload))));
+    });
+    let text =
+        r#"["database-change",{"type":"task-updated","x":[1,2],"taskId":42,"timestamp":1772366400000}]"#;
+    group.bench_function("accepted: typed, one field stripped", |b| {
+        b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+    });
+
+    let (pipeline, sender, _) = world(|_| {});
+    for (name, text) in [
+        ("unknown event", r#"["nope",1]"#),
+        ("unknown type", r#"["database-change",{"type":"task-lost","taskId":42}]"#),
+        ("unknown field", r#"["database-change",{"type":"task-updated","taskId":42,"x":1}]"#),
+        ("not JSON", r#"["database-change",{"type":"task-updated",]"#),
+        ("too deep", r#"["database-change",[[[[[[[[[[[[]]]]]]]]]]]]]"#),
+    ] {
+        assert!(pipeline.decide(&sender, text, today()).is_err(), "{name}");
+        group.bench_function(format!("refused: {name}"), |b| {
+            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+        });
+    }
+
+    let (pipeline, sender, now) = world(|policy| policy.limits.events.per_socket = per_second(1));
+    let _ = pipeline.decide(&sender, TYPED, now);
+    assert!(pipeline.decide(&sender, TYPED, now).is_err());
+    group.bench_function("refused: rate", |b| {
+        b.iter(|| black_box(pipeline.decide(&sender, black_box(TYPED), now)).is_ok());
+    });
+    group.finish();
+
+    c.bench_function("both clocks", |b| b.iter(|| black_box(Now::read())));
+}
+
+fn scan(c: &mut Criterion) {
+    let members = sixteen_kib();
+    let text = format!(r#""{}""#, "x".repeat(16 << 10));
+    let brackets = "[],".repeat((16 << 10) / 3);
+    let mut group = c.benchmark_group("depth of 16 KiB");
+    for (name, json) in [("members", members), ("one string", text), ("brackets", brackets)] {
+        group.throughput(Throughput::Bytes(json.len() as u64));
+        group.bench_function(name, |b| b.iter(|| size::is_deeper_than(black_box(&json), 8)));
+    }
+    group.finish();
+}
+
+/// An array of small objects, just under 16 KiB.
+fn sixteen_kib() -> String {
+    let item = r#"{"id":12345,"title":"a task of ordinary length","done":false}"#;
+    let items = vec![item; (16 << 10) / (item.len() + 1) - 1];
+    format!("[{}]", items.join(","))
+}
+
+criterion_group!(benches, decide, scan);
+criterion_main!(benches);

@@ -32,8 +32,8 @@ impl Stage for Size {
 /// Linear and without recursion. It is exact for JSON. For any other text it may say either, and a parser refuses that later.
 pub fn is_deeper_than(json: &str, max: usize) -> bool {
     let bytes = json.as_bytes();
-    // Each level takes a byte to open, so that a very short text needs no look.
-    if bytes.len() <= max {
+    // Most events open few containers altogether. Counting is many times faster than following strings.
+    if openings(bytes) <= max {
         return false;
     }
     let mut depth = 0_usize;
@@ -55,13 +55,22 @@ pub fn is_deeper_than(json: &str, max: usize) -> bool {
     false
 }
 
+/// How many `[` and `{` there are, also in strings.
+fn openings(bytes: &[u8]) -> usize {
+    // The two differ in this bit only. Each block's count fits a byte, which lets the compiler count many at a time.
+    const BRACKET_TO_BRACE: u8 = b'{' ^ b'[';
+    const BLOCK: usize = 192;
+    let count = |block: &[u8]| block.iter().map(|byte| u8::from(byte | BRACKET_TO_BRACE == b'{')).sum::<u8>();
+    bytes.chunks(BLOCK).map(|block| usize::from(count(block))).sum()
+}
+
 /// The place after the quote that ends the string whose content begins at `at`; the end of the text if none does.
 pub(super) fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    while let Some(rest) = bytes.get(at..) {
+        match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            Some(stop) if rest[stop] == b'"' => return at + stop + 1,
+            Some(stop) => at += stop + 2,
+            None => break,
         }
     }
     bytes.len()

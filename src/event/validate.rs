@@ -6,7 +6,7 @@
 //! - Field names are compared exactly, after JSON's escapes are decoded. `null` is a value, not an absent field.
 //! - A key that appears twice is refused (`invalid_payload`), also in nested objects: two readers could see two values.
 //! - A field that is there though its presence is `forbidden` is `unknown_field`, whatever `unknown_fields` says.
-//! - A number must be one that JavaScript can hold, anywhere in a typed payload: see [`nested`].
+//! - A number must be one that JavaScript can hold, anywhere in a typed payload: finite, and at most 64 characters.
 //! - With `payload = "any"` only JSON's grammar counts, and the team field's own value and uniqueness.
 
 mod keys;
@@ -26,6 +26,7 @@ use crate::config::policy::EventPolicy;
 use crate::message::Event;
 use crate::reject::{Code, Reject};
 
+use self::object::Stopped;
 use super::pipeline::{Context, Stage};
 
 /// Refuses events that the policy doesn't name, and payloads that are not as it describes them.
@@ -52,8 +53,8 @@ impl Stage for Validate {
             }
             None if event.arguments().is_empty() => {}
             None => {
-                let argument = one_argument(event.arguments(), policy)?;
-                event.payload.team = team::find(argument, policy)?;
+                let (argument, team) = one_argument(event.arguments(), policy)?;
+                event.payload.team = team;
                 event.outgoing = Cow::Borrowed(argument);
             }
         }
@@ -61,12 +62,26 @@ impl Stage for Validate {
     }
 }
 
-/// The one argument, which may be any JSON, without the whitespace around it.
-fn one_argument<'e>(arguments: &'e str, policy: &EventPolicy) -> Result<&'e str, Reject> {
-    match serde_json::from_str::<&'e RawValue>(arguments) {
-        Ok(argument) => Ok(argument.get()),
-        Err(_) => Err(Reject::new(Code::InvalidPayload, "the event takes one argument, of valid JSON")
-            .rule(&policy.rules.event)),
+/// The one argument, which may be any JSON, without the whitespace around it, and the team that it names.
+fn one_argument<'e>(
+    arguments: &'e str,
+    policy: &EventPolicy,
+) -> Result<(&'e str, Option<Cow<'e, str>>), Reject> {
+    let argument = arguments.trim_ascii();
+    let read = match &policy.team_field {
+        Some(field) if argument.starts_with('{') => team::find(argument, field, policy),
+        _ => match serde_json::from_str::<&RawValue>(argument) {
+            Ok(_) => Ok(None),
+            Err(_) => Err(Stopped::Malformed),
+        },
+    };
+    match read {
+        Ok(team) => Ok((argument, team)),
+        Err(Stopped::Refused(reject)) => Err(reject),
+        Err(Stopped::Malformed) => {
+            Err(Reject::new(Code::InvalidPayload, "the event takes one argument, of valid JSON")
+                .rule(&policy.rules.event))
+        }
     }
 }
 

@@ -11,14 +11,14 @@ use crate::reject::Reject;
 /// Why an object was not read to its end.
 pub(super) enum Stopped {
     /// The text is not exactly one JSON object.
-    NotAnObject,
+    Malformed,
     /// A member was refused.
     Refused(Reject),
 }
 
 /// Shows every member of the one object in `text` to `member`, in order: the key and the value, each as its own JSON text.
 ///
-/// What follows the object, a further argument too, makes it [`Stopped::NotAnObject`]. Members before a mistake in the
+/// What follows the object, a further argument too, makes it [`Stopped::Malformed`]. Members before a mistake in the
 /// JSON have been shown by then.
 pub(super) fn each_member<'e>(
     text: &'e str,
@@ -30,7 +30,7 @@ pub(super) fn each_member<'e>(
     match (read, refused) {
         (Ok(()), _) => Ok(()),
         (Err(_), Some(reject)) => Err(Stopped::Refused(reject)),
-        (Err(_), None) => Err(Stopped::NotAnObject),
+        (Err(_), None) => Err(Stopped::Malformed),
     }
 }
 

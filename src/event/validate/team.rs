@@ -13,23 +13,20 @@ pub(super) fn read<'e>(raw: &'e str, policy: &EventPolicy) -> Result<Cow<'e, str
     text::decode(raw).ok_or_else(|| refuse(policy, "the team field must be a string"))
 }
 
-/// The team named in a payload of which nothing else is known. Only an object can name one.
-pub(super) fn find<'e>(payload: &'e str, policy: &EventPolicy) -> Result<Option<Cow<'e, str>>, Reject> {
-    let Some(field) = policy.team_field.as_deref().filter(|_| payload.starts_with('{')) else {
-        return Ok(None);
-    };
+/// The team named in an object of which nothing else is known. `None` if `field` is not in it.
+pub(super) fn find<'e>(
+    object: &'e str,
+    field: &str,
+    policy: &EventPolicy,
+) -> Result<Option<Cow<'e, str>>, Stopped> {
     let mut team = None;
-    let found = object::each_member(payload, |key, value| {
+    object::each_member(object, |key, value| {
         if text::decode(key).is_some_and(|key| key == field) && team.replace(read(value, policy)?).is_some() {
             return Err(refuse(policy, "the team field appears twice"));
         }
         Ok(())
-    });
-    match found {
-        Ok(()) => Ok(team),
-        Err(Stopped::Refused(reject)) => Err(reject),
-        Err(Stopped::NotAnObject) => Err(refuse(policy, "the payload cannot be searched for its team field")),
-    }
+    })?;
+    Ok(team)
 }
 
 fn refuse(policy: &EventPolicy, message: &'static str) -> Reject {

@@ -34,7 +34,7 @@ pub(super) fn read<'e>(
     match object::each_member(arguments, |key, value| reading.member(key, value)) {
         Ok(()) => Ok((reading.judge(now)?, reading.outgoing(arguments))),
         Err(Stopped::Refused(reject)) => Err(reject),
-        Err(Stopped::NotAnObject) => {
+        Err(Stopped::Malformed) => {
             Err(Reject::new(Code::InvalidPayload, "the event takes one argument, a JSON object")
                 .rule(&event.rules.event))
         }

@@ -221,7 +221,10 @@ fn own_secret<'a>(
     Ok(Signer::OwnSecret(material, algorithm))
 }
 
-/// The parsers for each kind of private key, with the algorithms to try, the usual one first.
+/// A parser of one kind of private key.
+type ParsePem = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
+
+/// Tries each kind of private key, and of its algorithms the usual one first.
 fn private_key<'a>(
     args: &MintArgs,
     issuer: Option<&Issuer>,
@@ -240,7 +243,7 @@ fn private_key<'a>(
             "this is not a private key in PEM, which begins with -----BEGIN PRIVATE KEY-----",
         ));
     }
-    let parsers: [(fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>, &[Algorithm]); 3] = [
+    let parsers: [(ParsePem, &[Algorithm]); 3] = [
         (EncodingKey::from_rsa_pem, KeyKind::Rsa(0).algorithms()),
         (EncodingKey::from_ec_pem, &[Algorithm::ES256, Algorithm::ES384]),
         (EncodingKey::from_ed_pem, KeyKind::Ed25519.algorithms()),

@@ -44,6 +44,8 @@ struct Endpoint {
     url: Url,
     answer: watch::Sender<Answer>,
     requests: Arc<AtomicUsize>,
+    /// Bytes of endless answers that went out, and how many of those answers were cut off.
+    endless: watch::Sender<(usize, usize)>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -60,13 +62,15 @@ impl Endpoint {
         let (answer, answers) = watch::channel(answer);
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = requests.clone();
+        let endless = watch::Sender::new((0, 0));
+        let tally = endless.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, answers.clone(), counter.clone()));
+                tokio::spawn(serve(stream, answers.clone(), counter.clone(), tally.clone()));
             }
         });
-        Endpoint { url, answer, requests, task }
+        Endpoint { url, answer, requests, endless, task }
     }
 
     fn requests(&self) -> usize {
@@ -78,7 +82,12 @@ impl Endpoint {
     }
 }
 
-async fn serve(mut stream: TcpStream, answers: watch::Receiver<Answer>, requests: Arc<AtomicUsize>) {
+async fn serve(
+    mut stream: TcpStream,
+    answers: watch::Receiver<Answer>,
+    requests: Arc<AtomicUsize>,
+    endless: watch::Sender<(usize, usize)>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -110,7 +119,9 @@ async fn serve(mut stream: TcpStream, answers: watch::Receiver<Answer>, requests
             let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
             while written.is_ok() {
                 written = stream.write_all(chunk.as_bytes()).await;
+                endless.send_modify(|(sent, _)| *sent += chunk.len());
             }
+            endless.send_modify(|(_, cut_off)| *cut_off += 1);
             written
         }
         Answer::Silent => stream.read_u8().await.map(|_| ()),
@@ -360,4 +371,15 @@ async fn an_endpoint_cannot_serve_secrets() {
     let issuer = issuer(&[HS256, ES256], KeyMaterial::from_jwks_url(url));
     let text = Verifier::new(&auth(vec![issuer])).unwrap_err().to_string();
     assert!(text.contains("app") && text.contains("HS256"), "{text}");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off_by_its_size() {
+    let endpoint = Endpoint::start(Answer::Endless).await;
+    let (verifier, _refreshers) = verifier(&endpoint.url, &[ES256], patient());
+    assert!(is_unavailable(&verify(&verifier, &old()).await));
+    let mut endless = endpoint.endless.subscribe();
+    let (sent, _) = *endless.wait_for(|(_, cut_off)| *cut_off == 1).await.unwrap();
+    // What is read is 256 KiB; the kernel's buffers on both sides hold some MiB more.
+    assert!(sent < 32 << 20, "{sent} bytes went out");
 }

@@ -397,6 +397,19 @@ mod tests {
         assert_eq!(lookups.first_seen.len(), MAX_REMEMBERED_KIDS);
     }
 
+    #[tokio::test]
+    async fn fetching_ends_with_the_handle() {
+        let nobody = Url::parse("http://127.0.0.1:9/").unwrap();
+        let jwks = Jwks::new("app".into(), nobody, vec![Algorithm::ES256], Timing::default()).unwrap();
+        let refresher = jwks.start();
+        assert_eq!(jwks.demanded.receiver_count(), 1);
+        drop(refresher);
+        while jwks.demanded.receiver_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(jwks.look_up("a").await, Lookup::NotNow);
+    }
+
     #[test]
     fn addresses_are_logged_without_credentials() {
         let url = Url::parse("https://user:hunter2@keys.example:8443/jwks?token=hunter2#hunter2").unwrap();

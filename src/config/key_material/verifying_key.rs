@@ -70,7 +70,7 @@ pub struct VerifyingKey {
 
 /// One key prepared for one algorithm, so that neither can be swapped for another.
 enum Check {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -86,7 +86,7 @@ impl VerifyingKey {
                     Algorithm::HS512 => hmac::HMAC_SHA512,
                     _ => return None,
                 };
-                Some((algorithm, Check::Hmac(hmac::Key::new(hash, secret))))
+                Some((algorithm, Check::Hmac(Box::new(hmac::Key::new(hash, secret)))))
             })
             .collect();
         VerifyingKey { kid, kind: KeyKind::Secret, checks }

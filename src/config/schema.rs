@@ -162,7 +162,7 @@ mod tests {
     fn with_commented_settings() -> toml::Table {
         let is_setting = |line: &str| {
             let key = line.split(" = ").next().unwrap_or_default();
-            line.starts_with('[')
+            (line.starts_with('[') && line.ends_with(']'))
                 || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
         };
         let uncommented = DEFAULT_TOML.lines().map(|line| match line.strip_prefix("# ") {

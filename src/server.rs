@@ -113,7 +113,8 @@ impl Builder {
             detail: policy.refusal_detail,
         });
         let protocol = protocol(&policy, &admission, &path);
-        sessions.set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
+        sessions
+            .set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
         let front =
             Arc::new(Front::new(policy.clone(), caps.clone(), sessions.clone(), metrics.clone(), protocol));
         let connections = Arc::<Connections>::default();
@@ -182,7 +183,9 @@ impl Drop for Server {
 
 async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("{key}: cannot listen on {address}; is another process using it? Choose another address or port")
+        format!(
+            "{key}: cannot listen on {address}; is another process using it? Choose another address or port"
+        )
     })
 }
 
@@ -274,7 +277,12 @@ fn serve_internal(
 }
 
 /// Looks at every deadline there is, for as long as the server lives.
-async fn sweep(sessions: Arc<Sessions>, connections: Arc<Connections>, caps: Arc<Caps>, path: Arc<EventPath>) {
+async fn sweep(
+    sessions: Arc<Sessions>,
+    connections: Arc<Connections>,
+    caps: Arc<Caps>,
+    path: Arc<EventPath>,
+) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut until_cleanup = SWEEPS_PER_CLEANUP;

@@ -37,8 +37,8 @@ pub struct MintArgs {
     /// Configuration files or folders, for --issuer
     #[arg(long, value_name = "PATH", env = "FLOWGATE_CONFIG", value_delimiter = ':')]
     pub config: Vec<PathBuf>,
-    /// The configured issuer whose secret, iss, aud and claim paths are used
-    #[arg(long, value_name = "NAME", required_unless_present = "key")]
+    /// The configured issuer whose secret, iss, aud and claim paths are used; the only one need not be named
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["key", "config"])]
     pub issuer: Option<String>,
     /// Sign with the secret in this environment variable
     #[arg(long, value_name = "NAME")]
@@ -140,7 +140,12 @@ fn mint_token(args: &MintArgs, load: LoadPolicy<'_>, now: SystemTime) -> Result<
     };
     let issuer = match (&args.issuer, &policy) {
         (Some(name), Some(policy)) => Some(issuer_named(name, policy)?),
-        _ => None,
+        // Where there is but one issuer, it need not be named.
+        (None, Some(policy)) => match &*policy.auth.issuers {
+            [only] => Some(only),
+            _ => None,
+        },
+        (_, None) => None,
     };
     let signer = signer(args, issuer)?;
     let claims = claims(args, issuer, policy.as_ref(), now)?;
@@ -306,14 +311,6 @@ impl Signer<'_> {
         }
         Ok(token)
     }
-}
-
-/// Signs claims with a shared secret, with the first algorithm it may be used with; `None` for a public key.
-pub fn sign_with_secret(secret: &VerifyingKey, claims: &Map<String, Value>) -> Option<String> {
-    let algorithm = secret.algorithms().next()?;
-    compact(algorithm, secret.kid(), claims, |message| {
-        secret.sign(algorithm, message).map(|signature| URL_SAFE_NO_PAD.encode(signature))
-    })
 }
 
 /// The JWS compact form (RFC 7515 §7.1); `sign` gives the signature in base64url.

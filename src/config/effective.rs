@@ -18,7 +18,8 @@ impl Effective {
         Effective { tree }
     }
 
-    /// TOML that could be read again, each value followed by `# from` and its origin.
+    /// TOML that can be read again, each value followed by `# from` and its origin. Paths stand as they were written,
+    /// relative to the file they come from.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         show(&mut text, "", &self.tree, &schema::ROOT);

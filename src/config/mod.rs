@@ -1,8 +1,8 @@
 //! Configuration: files and environment in, a checked [`policy::Policy`] out.
 //!
-//! In reading order: [`schema`] lists every setting; [`files`] and [`environment`] bring them in, each origin becoming a
-//! [`layer`], checked against the schema; the `config` crate lays the layers over each other; [`raw`] holds the result as
-//! types; [`compile`] turns it into the policy. Every problem is collected, and one is enough not to start.
+//! In reading order: `schema` lists every setting; `files` and `environment` bring them in, each origin becoming a
+//! `layer`, checked against the schema; the `config` crate lays the layers over each other; `raw` holds the result as
+//! types; `compile` turns it into the policy. Every problem is collected, and one is enough not to start.
 
 mod compile;
 mod dev;

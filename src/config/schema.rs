@@ -147,3 +147,72 @@ impl Shape {
 pub(super) fn find(keys: Keys, name: &str) -> Option<&'static Shape> {
     keys.iter().find(|(key, _)| *key == name).map(|(_, shape)| shape)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use config::Config;
+
+    use super::*;
+    use crate::config::layer::Layer;
+    use crate::config::{DEFAULT_TOML, raw};
+
+    /// The shipped file with the settings that stand there as comments.
+    fn with_commented_settings() -> toml::Table {
+        let is_setting = |line: &str| {
+            let key = line.split(" = ").next().unwrap_or_default();
+            (line.starts_with('[') && line.ends_with(']'))
+                || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        };
+        let uncommented = DEFAULT_TOML.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if is_setting(setting) => setting,
+            _ => line,
+        });
+        uncommented.collect::<Vec<_>>().join("\n").parse().unwrap()
+    }
+
+    fn known(shape: &Shape, at: &str, keys: &mut BTreeSet<String>) {
+        match shape {
+            Table(table) => table.iter().for_each(|(key, shape)| known(shape, &format!("{at}.{key}"), keys)),
+            Named(inner) => known(inner, &format!("{at}.NAME"), keys),
+            Entries { entry, .. } => known(entry, &format!("{at}[]"), keys),
+            _ => drop(keys.insert(at.to_owned())),
+        }
+    }
+
+    fn written(value: &toml::Value, shape: &Shape, at: &str, keys: &mut BTreeSet<String>) {
+        match (shape, value) {
+            (Table(known), toml::Value::Table(table)) => {
+                for (key, value) in table {
+                    let shape = find(known, key).unwrap_or_else(|| panic!("{at}.{key} is not known"));
+                    written(value, shape, &format!("{at}.{key}"), keys);
+                }
+            }
+            (Named(inner), toml::Value::Table(table)) => {
+                table.values().for_each(|value| written(value, inner, &format!("{at}.NAME"), keys));
+            }
+            (Entries { entry, .. }, toml::Value::Array(entries)) => {
+                entries.iter().for_each(|value| written(value, entry, &format!("{at}[]"), keys));
+            }
+            _ => drop(keys.insert(at.to_owned())),
+        }
+    }
+
+    #[test]
+    fn every_key_stands_in_the_shipped_defaults_and_every_key_there_is_known() {
+        let (mut in_schema, mut in_file) = (BTreeSet::new(), BTreeSet::new());
+        known(&ROOT, "", &mut in_schema);
+        written(&with_commented_settings().into(), &ROOT, "", &mut in_file);
+        assert_eq!(in_schema, in_file);
+    }
+
+    #[test]
+    fn the_types_know_every_key() {
+        let mut problems = Vec::new();
+        let layer = Layer::new("default.toml", with_commented_settings(), &mut problems);
+        assert_eq!(problems, []);
+        let merged = Config::builder().add_source(layer).build().unwrap();
+        merged.try_deserialize::<raw::Raw>().unwrap();
+    }
+}

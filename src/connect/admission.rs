@@ -55,7 +55,12 @@ impl Admission {
     }
 
     /// Decides on one CONNECT, whose `auth` payload is `auth`.
-    pub async fn admit(&self, session: &Session, auth: Option<&Value>, now: SystemTime) -> Result<Admitted, Denied> {
+    pub async fn admit(
+        &self,
+        session: &Session,
+        auth: Option<&Value>,
+        now: SystemTime,
+    ) -> Result<Admitted, Denied> {
         let headers = session.take_credentials();
         let mode = self.policy.auth.mode;
         if mode == AuthMode::Off {
@@ -63,10 +68,11 @@ impl Admission {
         }
         match find_token(&self.policy.auth.token_from, auth, &headers) {
             Found::Token(token) => {
-                let verified = self.verifier.verify(&token, now).await.map_err(|error| match error.code() {
-                    Some(code) => Denied::Final(code, error.to_string()),
-                    None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
-                })?;
+                let verified =
+                    self.verifier.verify(&token, now).await.map_err(|error| match error.code() {
+                        Some(code) => Denied::Final(code, error.to_string()),
+                        None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
+                    })?;
                 self.with_token(session, verified, auth)
             }
             Found::Unusable(why) => Err(Denied::Final(Code::TokenInvalid, why.to_string())),
@@ -96,7 +102,12 @@ impl Admission {
         }
     }
 
-    fn with_token(&self, session: &Session, verified: Verified, auth: Option<&Value>) -> Result<Admitted, Denied> {
+    fn with_token(
+        &self,
+        session: &Session,
+        verified: Verified,
+        auth: Option<&Value>,
+    ) -> Result<Admitted, Denied> {
         let no_team = |why: &str| Denied::Final(Code::NoTeam, why.to_owned());
         if verified.teams.is_empty() && !self.policy.rooms.admit_without_team {
             return Err(no_team("the claims hold no team, and rooms.without_team is \"reject\""));
@@ -105,7 +116,10 @@ impl Admission {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => {
                 let held = verified.teams.iter().find(|team| ***team == **name);
-                Some(held.cloned().ok_or_else(|| no_team("auth.team names a team that the claims do not hold"))?)
+                Some(
+                    held.cloned()
+                        .ok_or_else(|| no_team("auth.team names a team that the claims do not hold"))?,
+                )
             }
             Some(_) => return Err(no_team("auth.team is not text")),
         };

@@ -19,11 +19,11 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::caps::{Caps, TurnedAway};
-use crate::link::outlet::Outlet;
 use super::query::Query;
-use crate::link::session::{Session, Sessions};
 use super::{handshake, origin, proxy};
 use crate::config::policy::{Policy, TokenSource};
+use crate::link::outlet::Outlet;
+use crate::link::session::{Session, Sessions};
 use crate::metrics::Metrics;
 use crate::reject::Code;
 
@@ -222,7 +222,8 @@ impl Front {
     async fn read_body(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Turn> {
         let limit = self.policy.limits.payload.hard_max_bytes;
         let too_large = || Turn::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge);
-        let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let declared =
+            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|length| length > limit) {
             return Err(too_large());
         }
@@ -251,7 +252,8 @@ impl Front {
         *inner.method_mut() = parts.method.clone();
         *inner.uri_mut() = uri;
         for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
-            let copy = parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+            let copy =
+                parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
             if let Some(value) = copy {
                 inner.headers_mut().insert(name, value);
             }
@@ -301,9 +303,12 @@ pub(super) async fn collect<B: http_body::Body>(body: B) -> Bytes {
 /// The opening handshake of RFC 6455 §4.2.1, which the library reads only the key of.
 fn check_upgrade(parts: &request::Parts) -> Result<(), &'static str> {
     let has_token = |name, token: &str| {
-        parts.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|one| one.trim().eq_ignore_ascii_case(token))
-        })
+        parts
+            .headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(token)))
     };
     if parts.method != Method::GET {
         return Err("a WebSocket is opened with GET");

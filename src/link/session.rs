@@ -188,7 +188,12 @@ impl Sessions {
     }
 
     /// Opens a session that keeps `held`, its place under the caps, for as long as it lives.
-    pub fn open(self: &Arc<Self>, address: IpAddr, credentials: HeaderMap, held: Box<dyn Send + Sync>) -> Arc<Session> {
+    pub fn open(
+        self: &Arc<Self>,
+        address: IpAddr,
+        credentials: HeaderMap,
+        held: Box<dyn Send + Sync>,
+    ) -> Arc<Session> {
         let session = Arc::new(Session {
             id: PeerId::next(),
             address,
@@ -239,8 +244,7 @@ impl Sessions {
     pub fn sweep(&self, now: Instant, wall: SystemTime) {
         for session in self.snapshot() {
             let stalled = session.websocket().is_some_and(|outlet| outlet.is_stalled(now));
-            let overdue =
-                if stalled { Some(CloseReason::SlowReader) } else { session.overdue(now, wall) };
+            let overdue = if stalled { Some(CloseReason::SlowReader) } else { session.overdue(now, wall) };
             if let Some(reason) = overdue {
                 // Nobody waits for it: a sweep must not hang on one session.
                 drop(session.close(reason));

@@ -114,7 +114,9 @@ mod tests {
     fn cut_frames_hold_nothing() {
         let tally = Tally::default();
         tally.give(3);
-        for cut in [&b""[..], b"\x81", b"\x81\x05", b"\x81\x7e\x00", b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff42"] {
+        for cut in
+            [&b""[..], b"\x81", b"\x81\x05", b"\x81\x7e\x00", b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff42"]
+        {
             tally.wrote_frames(cut);
         }
         assert!(!tally.is_even());

@@ -75,7 +75,12 @@ fn drain(raw: &super::raw::Drain, report: &mut Report<'_>) -> Option<Drain> {
     let (spread, deadline) = (spread?, deadline?);
     if spread > deadline {
         let found = format!("{:?} is longer than drain.deadline, {:?}", raw.spread, raw.deadline);
-        report.refuse_beside(&at.key("spread"), &at.key("deadline"), found, "write less than the deadline, or raise that");
+        report.refuse_beside(
+            &at.key("spread"),
+            &at.key("deadline"),
+            found,
+            "write less than the deadline, or raise that",
+        );
         return None;
     }
     Some(Drain { spread, deadline })
@@ -107,7 +112,13 @@ impl Report<'_> {
     }
 
     /// Two settings that cannot be together: said of the first, and of the file that set the first, or else the second.
-    fn refuse_beside(&mut self, at: &KeyPath, other: &KeyPath, found: impl Into<String>, mend: impl Into<String>) {
+    fn refuse_beside(
+        &mut self,
+        at: &KeyPath,
+        other: &KeyPath,
+        found: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let mut problem = self.problem(at, found, mend);
         if problem.origin == super::BUILT_IN {
             problem.origin = other.origin(self.context.tree, super::BUILT_IN);

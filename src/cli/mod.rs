@@ -45,7 +45,7 @@ enum Command {
 #[derive(Subcommand)]
 enum TokenCommand {
     /// Print a freshly signed token
-    Mint(token::MintArgs),
+    Mint(Box<token::MintArgs>),
     /// Say what a token vouches for, or exactly why it is refused
     Verify(token::VerifyArgs),
 }

@@ -57,12 +57,12 @@ fn summary(loaded: &Loaded) -> String {
         "The configuration is fine{warnings}.\n\
          listens on {}{}, internally on {}\n\
          admits {origins}\n\
-         auth {:?}, issuers: {}\n\
+         auth {}, issuers: {}\n\
          events: {}\n",
         server.listen,
         server.path,
         internal.listen,
-        auth.mode,
+        format!("{:?}", auth.mode).to_lowercase(),
         if issuers.is_empty() { "none".into() } else { issuers.join(", ") },
         names.join(", "),
     )

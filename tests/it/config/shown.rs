@@ -12,7 +12,8 @@ fn check_says_fine_or_everything() {
     let (code, out, err) = run(&Given::file("internal.listen = \"0.0.0.0:1\""));
     assert_eq!(code, 0, "{err}");
     assert!(
-        out.starts_with("The configuration is fine, 1 warning.") && out.contains("issuers: app"),
+        out.starts_with("The configuration is fine, 1 warning.")
+            && out.contains("auth required, issuers: app"),
         "{out}"
     );
     assert!(err.starts_with("warning: ") && err.contains("internal.listen"), "{err}");

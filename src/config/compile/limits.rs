@@ -14,8 +14,8 @@ const MOST_CONNECTIONS: u32 = 10_000_000;
 /// Deeper nesting serves nobody and would exhaust the stack of parsers that recurse; serde_json's own limit is 128.
 const DEEPEST: u32 = 100;
 
-/// More refusals than anybody waits for.
-const MOST_REFUSALS: u32 = 1_000_000;
+/// As many as are counted: who writes it wants nobody disconnected.
+const MOST_REFUSALS: u32 = u32::MAX;
 
 pub(super) fn compile(raw: &raw::Limits, report: &mut Report<'_>) -> Option<Limits> {
     let at = KeyPath::of("limits");

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::config::key_material::{KeyKind, KeyMaterial, VerifyingKey, algorithm_named};
 use crate::config::policy::{Issuer, Policy};
-use crate::connect::claims::{MAX_ROLES, MAX_TEAMS};
+use crate::connect::claims::{ROLES, TEAMS};
 use crate::connect::token::{MAX_TOKEN_BYTES, TokenError, Verified, Verifier};
 
 const FAILED: u8 = 1;
@@ -337,8 +337,11 @@ fn claims(
     policy: Option<&Policy>,
     now: SystemTime,
 ) -> Result<Map<String, Value>, Failure> {
-    if args.team.len() > MAX_TEAMS || args.role.len() > MAX_ROLES {
-        return Err(Failure::new(USAGE, format!("at most {MAX_TEAMS} teams and {MAX_ROLES} roles are read")));
+    if args.team.len() > TEAMS.most || args.role.len() > ROLES.most {
+        return Err(Failure::new(
+            USAGE,
+            format!("at most {} teams and {} roles are read", TEAMS.most, ROLES.most),
+        ));
     }
     let issued = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut claims = Map::new();

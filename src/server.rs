@@ -48,7 +48,7 @@ const LIBRARY_QUEUE: usize = 8192;
 const READ_BUFFER: usize = 512;
 
 /// How long the library waits for CONNECT. The session's own deadline comes first; this is behind it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A sidecar before it listens.
 pub struct Builder {

@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -19,18 +19,20 @@ use super::websocket::GOING_AWAY;
 use crate::metrics::{CloseReason, Metrics};
 use crate::peer::PeerId;
 
-/// A session that has not been admitted by then is closed. Well above any honest client's CONNECT, which follows the
-/// handshake at once, also over slow mobile links.
-const ADMISSION_DEADLINE: Duration = Duration::from_secs(10);
+/// A session on which nobody is admitted for that long is closed. An honest client's CONNECT follows the handshake at
+/// once, which over a slow mobile link is a second or two; verifying it waits three for keys at most.
+const ADMISSION_DEADLINE: Duration = Duration::from_secs(6);
 
 /// CONNECT packets that one session may send; a stock client sends one.
 const MAX_CONNECTS: u8 = 3;
 
-/// `Session::expiry` of a session that has no admitted peer.
-const NOT_ADMITTED: u64 = 0;
-
-/// `Session::expiry` of a peer without a token.
-const NEVER: u64 = u64::MAX;
+/// Who is on a session.
+enum Tenant {
+    /// Nobody yet, or nobody any more.
+    Nobody { since: Instant },
+    /// An admitted peer. `until`: when its token is no longer honoured; `None` for peers without one.
+    Peer { id: PeerId, until: Option<SystemTime> },
+}
 
 /// Closes a polling session in the library, which has no call for it.
 pub trait PollingCloser: Send + Sync {
@@ -48,10 +50,7 @@ pub struct Session {
     sid: OnceLock<String>,
     credentials: Mutex<Option<HeaderMap>>,
     connects: AtomicU8,
-    /// Unix milliseconds after which the peer's token is no longer honoured.
-    expiry: AtomicU64,
-    /// When it was opened, or when its peer left.
-    waits_since: Mutex<Instant>,
+    tenant: Mutex<Tenant>,
     closing: OnceLock<CloseReason>,
     sessions: Weak<Sessions>,
     _held: Box<dyn Send + Sync>,
@@ -94,24 +93,29 @@ impl Session {
         self.credentials.lock().take().unwrap_or_default()
     }
 
-    /// Counts a CONNECT; `false` when this session has sent too many.
-    pub fn may_connect(&self) -> bool {
-        self.connects.fetch_add(1, Ordering::AcqRel) < MAX_CONNECTS
+    /// Counts a CONNECT and gives its peer a number; `None` when this session has sent too many.
+    ///
+    /// The first peer has the connection's own number. One that follows it has another: what the first held may be freed
+    /// only after the second has come in, and must not be taken for the second's.
+    pub fn connect(&self) -> Option<PeerId> {
+        match self.connects.fetch_add(1, Ordering::AcqRel) {
+            0 => Some(self.id),
+            earlier if earlier < MAX_CONNECTS => Some(PeerId::next()),
+            _ => None,
+        }
     }
 
-    /// A peer was admitted; `None` means that nothing expires.
-    pub fn admitted(&self, expires: Option<SystemTime>) {
-        let expiry = expires.map_or(NEVER, |at| {
-            let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since_epoch.as_millis()).unwrap_or(NEVER).max(1)
-        });
-        self.expiry.store(expiry, Ordering::Release);
+    /// A peer was admitted; `until` is when its token is no longer honoured, `None` for never.
+    pub fn admitted(&self, id: PeerId, until: Option<SystemTime>) {
+        *self.tenant.lock() = Tenant::Peer { id, until };
     }
 
-    /// The peer left the namespace, or was not let in; the session may try again for a while.
-    pub fn left(&self) {
-        *self.waits_since.lock() = Instant::now();
-        self.expiry.store(NOT_ADMITTED, Ordering::Release);
+    /// That peer left the namespace; the session may try again for a while.
+    pub fn left(&self, peer: PeerId) {
+        let mut tenant = self.tenant.lock();
+        if matches!(*tenant, Tenant::Peer { id, .. } if id == peer) {
+            *tenant = Tenant::Nobody { since: Instant::now() };
+        }
     }
 
     /// Why it was closed from this side, once it was.
@@ -140,15 +144,13 @@ impl Session {
 
     /// What is overdue, if anything is.
     fn overdue(&self, now: Instant, wall: SystemTime) -> Option<CloseReason> {
-        match self.expiry.load(Ordering::Acquire) {
-            NOT_ADMITTED => {
-                let waited = now.saturating_duration_since(*self.waits_since.lock());
+        match *self.tenant.lock() {
+            Tenant::Nobody { since } => {
+                let waited = now.saturating_duration_since(since);
                 (waited >= ADMISSION_DEADLINE).then_some(CloseReason::NotAdmitted)
             }
-            NEVER => None,
-            expiry => {
-                let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-                (wall >= u128::from(expiry)).then_some(CloseReason::TokenExpired)
+            Tenant::Peer { until, .. } => {
+                until.is_some_and(|until| wall >= until).then_some(CloseReason::TokenExpired)
             }
         }
     }
@@ -202,8 +204,7 @@ impl Sessions {
             sid: OnceLock::new(),
             credentials: Mutex::new((!credentials.is_empty()).then_some(credentials)),
             connects: AtomicU8::new(0),
-            expiry: AtomicU64::new(NOT_ADMITTED),
-            waits_since: Mutex::new(Instant::now()),
+            tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),
             sessions: Arc::downgrade(self),
             _held: held,

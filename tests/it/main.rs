@@ -2,8 +2,12 @@
 
 mod harness;
 
+mod admission;
+mod bytes;
 mod config;
 mod jwks;
 mod keys;
+mod limits;
 mod order;
+mod rooms;
 mod tokens;

@@ -187,7 +187,7 @@ async fn what_waited_in_the_library_comes_first_after_the_upgrade() {
             }
         };
         emit(&mut sender, 0, waiting).await;
-        let mut socket = polling.ask_upgrade(&[]).await.unwrap();
+        let mut socket = polling.ask_upgrade().await.unwrap();
         socket.send("2probe").await;
         assert_eq!(socket.frame().await.as_deref(), Some("3probe"));
         emit(&mut sender, waiting, waiting + 50).await;

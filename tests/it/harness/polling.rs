@@ -15,6 +15,7 @@ pub struct Polling {
     pub sid: String,
     /// The handshake's `maxPayload`.
     pub max_payload: u64,
+    headers: Vec<(String, String)>,
     get: Http,
     post: Http,
     inbox: VecDeque<String>,
@@ -26,7 +27,7 @@ impl Polling {
         Self::open_with(address, &[]).await.unwrap_or_else(|answer| panic!("{answer:?}"))
     }
 
-    /// Opens a session with further headers; `Err` is the answer that opens none.
+    /// Opens a session with further headers, which every request then has; `Err` is the answer that opens none.
     pub async fn open_with(address: SocketAddr, headers: &[(&str, &str)]) -> Result<Self, Answer> {
         let mut get = Http::to(address).await;
         let answer = within("a handshake", get.request("GET", POLLING, headers, "")).await;
@@ -38,6 +39,7 @@ impl Polling {
             address,
             sid: open["sid"].as_str().unwrap().to_owned(),
             max_payload: open["maxPayload"].as_u64().unwrap(),
+            headers: headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             get,
             post: Http::to(address).await,
             inbox: VecDeque::new(),
@@ -59,7 +61,8 @@ impl Polling {
     /// Posts packets of Engine.IO.
     pub async fn post(&mut self, body: &str) -> Answer {
         let target = self.target();
-        within("an answer to a post", self.post.request("POST", &target, &[], body)).await
+        let headers = headers(&self.headers);
+        within("an answer to a post", self.post.request("POST", &target, &headers, body)).await
     }
 
     /// Polls once; what came is in the inbox afterwards.
@@ -70,7 +73,7 @@ impl Polling {
 
     async fn begin_poll(&mut self) {
         let target = self.target();
-        self.get.send("GET", &target, &[], "").await;
+        self.get.send("GET", &target, &headers(&self.headers), "").await;
     }
 
     async fn end_poll(&mut self) -> Answer {
@@ -143,7 +146,12 @@ impl Polling {
     }
 
     /// Asks for a WebSocket of this session; `Err` is the answer that is none.
-    pub async fn ask_upgrade(&self, headers: &[(&str, &str)]) -> Result<RawSocket, Answer> {
+    pub async fn ask_upgrade(&self) -> Result<RawSocket, Answer> {
+        self.ask_upgrade_with(&headers(&self.headers)).await
+    }
+
+    /// The same with these headers instead of those of the other requests.
+    pub async fn ask_upgrade_with(&self, headers: &[(&str, &str)]) -> Result<RawSocket, Answer> {
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", self.sid);
         RawSocket::upgrade(Http::to(self.address).await, &target, headers).await
     }
@@ -152,7 +160,7 @@ impl Polling {
     /// then says that the WebSocket has taken over. What was polled meanwhile is heard first on it.
     pub async fn upgrade(mut self) -> RawSocket {
         self.begin_poll().await;
-        let mut socket = self.ask_upgrade(&[]).await.unwrap_or_else(|answer| panic!("{answer:?}"));
+        let mut socket = self.ask_upgrade().await.unwrap_or_else(|answer| panic!("{answer:?}"));
         socket.send("2probe").await;
         within("the upgrade", async {
             loop {
@@ -180,4 +188,8 @@ impl Polling {
         socket.sid = self.sid;
         socket
     }
+}
+
+fn headers(owned: &[(String, String)]) -> Vec<(&str, &str)> {
+    owned.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

@@ -21,7 +21,7 @@ use crate::peer::PeerId;
 
 /// A session on which nobody is admitted for that long is closed. An honest client's CONNECT follows the handshake at
 /// once, which over a slow mobile link is a second or two; verifying it waits three for keys at most.
-const ADMISSION_DEADLINE: Duration = Duration::from_secs(6);
+pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(6);
 
 /// CONNECT packets that one session may send; a stock client sends one.
 const MAX_CONNECTS: u8 = 3;
@@ -53,7 +53,7 @@ pub struct Session {
     tenant: Mutex<Tenant>,
     closing: OnceLock<CloseReason>,
     sessions: Weak<Sessions>,
-    _held: Box<dyn Send + Sync>,
+    held: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Session {
@@ -129,6 +129,7 @@ impl Session {
     pub fn close(&self, reason: CloseReason) -> Option<JoinHandle<()>> {
         self.closing.set(reason).ok()?;
         let sessions = self.sessions.upgrade()?;
+        sessions.release(self);
         sessions.metrics.closed(reason);
         tracing::debug!(connection = %self.id, reason = reason.as_str(), "closing");
         if let Some(outlet) = self.websocket() {
@@ -159,7 +160,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(sessions) = self.sessions.upgrade() {
-            sessions.forget(self);
+            sessions.release(self);
         }
     }
 }
@@ -207,7 +208,7 @@ impl Sessions {
             tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),
             sessions: Arc::downgrade(self),
-            _held: held,
+            held: Mutex::new(Some(held)),
         });
         self.all.lock().insert(session.id, Arc::downgrade(&session));
         self.metrics.sessions.inc();
@@ -244,6 +245,10 @@ impl Sessions {
     /// Closes what is overdue: expired tokens, sessions that nobody was admitted on, readers that stopped reading.
     pub fn sweep(&self, now: Instant, wall: SystemTime) {
         for session in self.snapshot() {
+            if session.websocket().is_some_and(|outlet| outlet.is_closed()) {
+                self.release(&session);
+                continue;
+            }
             let stalled = session.websocket().is_some_and(|outlet| outlet.is_stalled(now));
             let overdue = if stalled { Some(CloseReason::SlowReader) } else { session.overdue(now, wall) };
             if let Some(reason) = overdue {
@@ -253,7 +258,11 @@ impl Sessions {
         }
     }
 
-    fn forget(&self, session: &Session) {
+    /// Frees what a session holds, once. The library keeps a session that nobody was admitted on until its own deadline,
+    /// also when its connection is long gone; its place is free before that.
+    fn release(&self, session: &Session) {
+        let Some(held) = session.held.lock().take() else { return };
+        drop(held);
         self.all.lock().remove(&session.id);
         if let Some(sid) = session.sid.get() {
             self.by_sid.lock().remove(sid);

@@ -10,6 +10,6 @@ mod jwks;
 mod keys;
 mod limits;
 mod order;
-mod rooms;
 mod plugin;
+mod rooms;
 mod tokens;

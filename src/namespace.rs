@@ -74,7 +74,7 @@ async fn admit(
         }
         Err(Denied::Later(reason, why)) => {
             let reason_label = reason.as_str();
-            tracing::warn!(connection = %session.id(), address = %session.address(), reason = reason_label, why, "turned away");
+            tracing::info!(connection = %session.id(), address = %session.address(), reason = reason_label, why, "turned away");
             leave(&session, reason).await
         }
     }

@@ -42,13 +42,19 @@ pub fn welcome(address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<
     for (user, team, token) in &tokens {
         writeln!(text, "{user} of team {team}, for 12 hours:\n{token}\n")?;
     }
+    // Where every address is listened on, this machine's own is one.
+    let host = if address.ip().is_unspecified() { "localhost".into() } else { address.ip().to_string() };
+    let url = match address {
+        SocketAddr::V6(v6) if !v6.ip().is_unspecified() => format!("http://[{host}]:{}", address.port()),
+        _ => format!("http://{host}:{}", address.port()),
+    };
     let token = tokens.first().map(|(_, _, token)| token.as_str()).unwrap_or_default();
     write!(
         text,
         r#"Paste this into client.mjs, then: npm install socket.io-client && node client.mjs
 
 import {{ io }} from "socket.io-client";
-const socket = io("http://{address}", {{ path: "{path}", auth: {{ token: "{token}" }} }});
+const socket = io("{url}", {{ path: "{path}", auth: {{ token: "{token}" }} }});
 socket.on("connect", () => {{
   const change = {{ type: "task-updated", taskId: 7, timestamp: Date.now() }};
   socket.emit("database-change", change, (answer) => console.log("answer", answer));

@@ -52,6 +52,8 @@ pub struct Session {
     connects: AtomicU8,
     tenant: Mutex<Tenant>,
     closing: OnceLock<CloseReason>,
+    /// Why the next sweep is to close it.
+    doomed: OnceLock<CloseReason>,
     sessions: Weak<Sessions>,
     held: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -143,8 +145,17 @@ impl Session {
         Some(sessions.closer.get()?.close(sid))
     }
 
+    /// Has the next sweep close it: until then answers that are on their way can leave.
+    pub fn doom(&self, reason: CloseReason) {
+        // The first reason counts.
+        let _ = self.doomed.set(reason);
+    }
+
     /// What is overdue, if anything is.
     fn overdue(&self, now: Instant, wall: SystemTime) -> Option<CloseReason> {
+        if let Some(reason) = self.doomed.get() {
+            return Some(*reason);
+        }
         match *self.tenant.lock() {
             Tenant::Nobody { since } => {
                 let waited = now.saturating_duration_since(since);
@@ -207,6 +218,7 @@ impl Sessions {
             connects: AtomicU8::new(0),
             tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),
+            doomed: OnceLock::new(),
             sessions: Arc::downgrade(self),
             held: Mutex::new(Some(held)),
         });

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_proxy_is_held_by_the_totals_only() {
-        let caps = caps(2, 1, 1);
+        let caps = caps(2, 1, 100);
         let proxy: IpAddr = [10, 0, 0, 1].into();
         let _held = [caps.take(proxy, true).unwrap(), caps.take(proxy, true).unwrap()];
         assert_eq!(code(caps.take(proxy, true)), Some(Code::Full));

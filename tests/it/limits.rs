@@ -71,7 +71,7 @@ async fn per_address() {
         "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[limits.events]\nper_address = {THREE}"
     ))
     .await;
-    let mut from = async |address: &str, user: &str| {
+    let from = async |address: &str, user: &str| {
         let headers = [("X-Forwarded-For", address)];
         let mut socket = RawSocket::open_with(sidecar.public, &headers).await.unwrap();
         socket.connect(&member(user, &["red"])).await.unwrap();

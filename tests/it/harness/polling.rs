@@ -19,7 +19,6 @@ pub struct Polling {
     get: Http,
     post: Http,
     inbox: VecDeque<String>,
-    acks: u64,
 }
 
 impl Polling {
@@ -43,7 +42,6 @@ impl Polling {
             get,
             post: Http::to(address).await,
             inbox: VecDeque::new(),
-            acks: 0,
         })
     }
 
@@ -123,19 +121,6 @@ impl Polling {
             let packet = self.packet().await.expect("an event rather than the end");
             if let Some(argument) = packets::heard(&packet) {
                 return argument.to_owned();
-            }
-        }
-    }
-
-    /// Sends an event and waits for its answer; events that come before it are passed over.
-    pub async fn ask(&mut self, argument: &str) -> Value {
-        self.acks += 1;
-        let ack = self.acks;
-        assert_eq!(self.post(&packets::event(EVENT, argument, Some(ack))).await.status, 200);
-        loop {
-            let packet = self.packet().await.expect("an answer rather than the end");
-            if let Some(answer) = packets::answer(&packet, ack) {
-                return answer;
             }
         }
     }

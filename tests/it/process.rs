@@ -157,7 +157,7 @@ async fn dev_prints_three_tokens_and_a_snippet_that_work() {
     let change =
         format!(r#"{{"type":"task-updated","taskId":7,"timestamp":{}}}"#, 1000 * crate::harness::now());
     assert_eq!(sockets[0].ask(&change).await["ok"], true);
-    assert_eq!(sockets[0].heard_until_now().await, [change.clone()]);
+    assert_eq!(sockets[0].heard_until_now().await, std::slice::from_ref(&change));
     assert_eq!(sockets[1].heard_until_now().await, [change]);
     assert_eq!(sockets[2].heard_until_now().await, Vec::<String>::new());
     // Refusals explain themselves, pages of this machine come in and others do not.

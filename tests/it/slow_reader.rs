@@ -5,7 +5,8 @@ use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
 use crate::harness::{Sidecar, closes, member, until, within};
 
-const LIMITS: &str = "[limits.slow_reader]\nmax_queued = \"64KiB\"\nmax_stall = \"2s\"";
+/// The bytes are what ends it; the time never comes.
+const OVERFLOW: &str = "[limits.slow_reader]\nmax_queued = \"64KiB\"\nmax_stall = \"1h\"";
 
 /// About a thousandth of what the kernels of both sides may take for one connection.
 fn bulk(at: u64) -> String {
@@ -41,7 +42,7 @@ async fn busy_until(sidecar: &Sidecar, series: &str, value: f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_websocket_that_stops_reading_is_closed() {
-    let sidecar = Sidecar::start(LIMITS).await;
+    let sidecar = Sidecar::start(OVERFLOW).await;
     let mut stuck = RawSocket::open_narrow(sidecar.public).await;
     stuck.connect(&member("eve", &["red", "blue"])).await.unwrap();
     sidecar.until("flowgate_rooms", 2.0).await;
@@ -54,7 +55,7 @@ async fn a_websocket_that_stops_reading_is_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgraded_socket_that_stops_reading_is_closed() {
-    let sidecar = Sidecar::start(LIMITS).await;
+    let sidecar = Sidecar::start(OVERFLOW).await;
     let stuck = Polling::join(sidecar.public, &member("eve", &["red"])).await.upgrade().await;
     busy_until(&sidecar, &closes("slow_reader"), 1.0).await;
     drop(stuck);
@@ -63,7 +64,7 @@ async fn an_upgraded_socket_that_stops_reading_is_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_never_polls_is_closed() {
-    let sidecar = Sidecar::start(LIMITS).await;
+    let sidecar = Sidecar::start(OVERFLOW).await;
     let mut stuck = Polling::join(sidecar.public, &member("eve", &["red"])).await;
     busy_until(&sidecar, &closes("slow_reader"), 1.0).await;
     assert_eq!(stuck.poll().await.status, 400);
@@ -97,7 +98,7 @@ async fn a_stall_is_enough() {
 /// Acknowledgements are what waits here: their number is bounded too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_asks_and_never_reads_is_closed() {
-    let sidecar = Sidecar::start(LIMITS).await;
+    let sidecar = Sidecar::start("[limits.slow_reader]\nmax_stall = \"2s\"").await;
     let mut honest = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;
     let mut stuck = RawSocket::open_narrow(sidecar.public).await;
     stuck.connect(&member("eve", &["blue"])).await.unwrap();
@@ -131,7 +132,7 @@ async fn a_client_that_asks_and_never_reads_is_closed() {
 /// A polling client that posts questions and never polls for the answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_polling_client_that_asks_and_never_polls_is_closed() {
-    let sidecar = Sidecar::start(LIMITS).await;
+    let sidecar = Sidecar::start(OVERFLOW).await;
     let mut stuck = Polling::join(sidecar.public, &member("eve", &["blue"])).await;
     let questions: Vec<_> = (0..500).map(|at| packets::event("no-such-event", "", Some(at))).collect();
     let body = questions.join("\x1e");

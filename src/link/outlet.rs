@@ -163,19 +163,14 @@ impl Outlet {
         }
     }
 
-    /// Whether bytes have waited too long for the kernel to take any.
+    /// Whether bytes have waited too long for the kernel to take any: ours, or those of a write of the library's.
     pub fn is_stalled(&self, now: Instant) -> bool {
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+        let mut lane = self.lane.lock();
+        if lane.is_empty() && lane.stalled_since.is_none() {
             return false;
         }
-        let mut lane = self.lane.lock();
         let since = *lane.stalled_since.get_or_insert(now);
         now.saturating_duration_since(since) >= self.limits.max_stall
-    }
-
-    /// Bytes that wait for the peer.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Closes at once: what the kernel has taken still goes out, everything else is dropped.
@@ -183,14 +178,15 @@ impl Outlet {
         self.close_locked(&mut self.lane.lock());
     }
 
-    /// Sends what is queued as far as the kernel takes it, then a WebSocket close frame (RFC 6455 §5.5.1) if the
-    /// connection is ours, then closes.
+    /// Sends what is queued as far as the kernel takes it, then a WebSocket close frame (RFC 6455 §5.5.1) if it is a
+    /// WebSocket, then closes.
     pub fn close(&self, close_frame: &'static [u8]) {
         let mut lane = self.lane.lock();
         if self.is_closed() {
             return;
         }
-        if matches!(lane.state, State::Direct) && lane.rest.is_empty() {
+        if lane.is_websocket() && lane.rest.is_empty() {
+            lane.state = State::Direct;
             lane.queue.push_back(Bytes::from_static(close_frame));
             self.waiting.fetch_add(close_frame.len(), Ordering::Release);
             // Whatever the kernel does not take now is lost with the connection.
@@ -341,6 +337,14 @@ impl Outlet {
 impl Lane {
     fn is_empty(&self) -> bool {
         self.rest.is_empty() && self.queue.is_empty()
+    }
+
+    /// Whether frames have been written, by whomever; so another may follow at the end of one.
+    fn is_websocket(&self) -> bool {
+        match &self.state {
+            State::Direct => true,
+            State::Library(tally) => tally.as_ref().is_some_and(|tally| tally.saw_frames()),
+        }
     }
 
     fn remember_reader(&mut self, waker: &Waker) {

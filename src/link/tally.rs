@@ -4,7 +4,7 @@
 //! (in the WebSocket frames and poll responses that pass through the edge) tells when that queue is empty, which is the
 //! moment from which a broadcast may write to the connection directly and still be in order.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::websocket::{TEXT_FRAME, split_frame};
 
@@ -15,6 +15,7 @@ pub struct Tally {
     written: AtomicU64,
     given_bytes: AtomicU64,
     written_bytes: AtomicU64,
+    saw_frames: AtomicBool,
 }
 
 /// What separates packets in a long-polling payload (Engine.IO protocol 4, "Packet encoding").
@@ -44,11 +45,17 @@ impl Tally {
     /// else, such as the HTTP response that precedes them, holds none.
     pub fn wrote_frames(&self, mut buffer: &[u8]) {
         while let Some((opcode, payload, rest)) = split_frame(buffer) {
+            self.saw_frames.store(true, Ordering::Release);
             if opcode == TEXT_FRAME {
                 self.wrote_packet(payload);
             }
             buffer = rest;
         }
+    }
+
+    /// Whether any WebSocket frame has been written to this session's client.
+    pub fn saw_frames(&self) -> bool {
+        self.saw_frames.load(Ordering::Acquire)
     }
 
     /// Counts the packets in the body of a poll response.

@@ -111,6 +111,21 @@ async fn while_draining_nobody_new_comes_in() {
 }
 
 #[tokio::test]
+async fn every_websocket_is_told_that_the_server_goes_away() {
+    let mut sidecar = Sidecar::start("").await;
+    // One that has never heard a broadcast, one that has, and one that was upgraded.
+    let idle = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;
+    let mut heard = RawSocket::join(sidecar.public, &member("ben", &["blue"])).await;
+    assert_eq!(heard.ask("1").await["ok"], true);
+    let upgraded = Polling::join(sidecar.public, &member("cleo", &["red"])).await.upgrade().await;
+    sidecar.stop();
+    for socket in [idle, heard, upgraded] {
+        assert_eq!(socket.close_code().await, Some(1001));
+    }
+    sidecar.stopped().await;
+}
+
+#[tokio::test]
 async fn sigint_does_the_same() {
     let mut process = Process::serve("");
     let socket = RawSocket::join(process.public, &member("ann", &["red"])).await;

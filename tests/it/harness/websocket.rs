@@ -172,6 +172,18 @@ impl RawSocket {
         packets
     }
 
+    /// Reads until the server closes, and returns the code of its close frame; `None` where it closes without one.
+    pub async fn close_code(mut self) -> Option<u16> {
+        within("the end", async {
+            loop {
+                if let Message::Close(frame) = self.stream.next().await?.ok()? {
+                    return frame.map(|frame| u16::from(frame.code));
+                }
+            }
+        })
+        .await
+    }
+
     /// Asks something and hears the answer, which shows that everything sent before has been dealt with and everything
     /// heard before has been read: returns the events that came until then.
     pub async fn heard_until_now(&mut self) -> Vec<String> {

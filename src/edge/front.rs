@@ -202,9 +202,6 @@ impl Front {
         let (head, body) = answer.into_parts();
         let body = collect(body).await;
         session.tally().wrote_poll_body(&body);
-        if let Some(outlet) = session.websocket() {
-            outlet.open_gate();
-        }
         Ok(Response::from_parts(head, Full::new(body)))
     }
 

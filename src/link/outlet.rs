@@ -5,8 +5,10 @@
 //! at the end of the tick. What keeps the two writers in order is one lock and one rule: both hand over whole WebSocket
 //! frames, never a part of one.
 //!
-//! States: *library* (plain HTTP, polling, upgrading: nothing of ours is written) → *gated* (WebSocket, but packets that
-//! the library had queued are not all written yet: ours wait behind them) → *direct* → *closed*.
+//! States: *library* (plain HTTP, polling, upgrading, or packets that the library was given are not all written yet:
+//! nothing of ours is written) → *direct* → *closed*. While the library still has packets of this session, broadcasts
+//! follow them through the library: held back here instead, they would be overtaken by answers, which always take the
+//! library's way, and a sender would have its answer before its echo.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -71,7 +73,6 @@ struct Lane {
 enum State {
     /// Nothing of ours may be written. A tally is there once a session has been bound to this connection.
     Library(Option<Arc<Tally>>),
-    Gated(Arc<Tally>),
     Direct,
 }
 
@@ -118,8 +119,9 @@ impl Outlet {
     /// Queues one whole WebSocket frame, if the connection is ours to write to.
     ///
     /// `is_websocket` is asked only while the library still owns the connection: it says whether the library has
-    /// finished the upgrade. On [`Offer::Library`] the caller sends the packet the library's way; `count_library_packet`
-    /// has then been called under the lock, so that the tally never lags behind what the library was given.
+    /// finished the upgrade. The connection becomes ours when it has, and everything it was given has been seen written.
+    /// On [`Offer::Library`] the caller sends the packet the library's way; `count_library_packet` has then been called
+    /// under the lock, so that the tally never lags behind what the library was given.
     pub fn offer(
         &self,
         frame: &Bytes,
@@ -130,27 +132,21 @@ impl Outlet {
         if self.is_closed() {
             return Offer::Closed;
         }
-        if let State::Library(tally) = &mut lane.state {
-            match tally.take_if(|_| is_websocket()) {
-                Some(tally) => lane.state = State::Gated(tally),
-                None => {
-                    count_library_packet();
-                    return Offer::Library;
-                }
+        if let State::Library(tally) = &lane.state {
+            if !tally.as_ref().is_some_and(|tally| tally.is_even() && is_websocket()) {
+                count_library_packet();
+                return Offer::Library;
             }
+            lane.state = State::Direct;
         }
-        let opened = lane.open_gate();
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting + frame.len() > self.limits.max_queued {
             return Offer::Overflow;
         }
         lane.queue.push_back(frame.clone());
         self.waiting.store(waiting + frame.len(), Ordering::Release);
-        match lane.state {
-            // Once the queue is not empty, its flush is on its way or the reader waits for the kernel.
-            State::Direct if opened || lane.queue.len() == 1 && lane.rest.is_empty() => Offer::NeedsFlush,
-            _ => Offer::Queued,
-        }
+        // Once the queue is not empty, its flush is on its way or the reader waits for the kernel.
+        if lane.queue.len() == 1 && lane.rest.is_empty() { Offer::NeedsFlush } else { Offer::Queued }
     }
 
     /// Writes what the kernel takes; called by the flusher at the end of a tick.
@@ -167,13 +163,7 @@ impl Outlet {
         }
     }
 
-    /// Opens the gate if the last packet that the library owed has been delivered through a poll response, and flushes.
-    pub fn open_gate(&self) {
-        self.lane.lock().open_gate();
-        self.flush();
-    }
-
-    /// Whether bytes have waited too long: for the kernel to take any, or behind a gate that does not open.
+    /// Whether bytes have waited too long for the kernel to take any.
     pub fn is_stalled(&self, now: Instant) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return false;
@@ -200,7 +190,6 @@ impl Outlet {
         if self.is_closed() {
             return;
         }
-        lane.open_gate();
         if matches!(lane.state, State::Direct) && lane.rest.is_empty() {
             lane.queue.push_back(Bytes::from_static(close_frame));
             self.waiting.fetch_add(close_frame.len(), Ordering::Release);
@@ -271,9 +260,8 @@ impl Outlet {
             lane.rest = Bytes::copy_from_slice(&buffer[taken..]);
             self.waiting.fetch_add(lane.rest.len(), Ordering::Release);
         }
-        if lane.count_written(buffer) {
-            lane.open_gate();
-            let _ = self.poll_drain(&mut lane, cx)?;
+        if let State::Library(Some(tally)) = &lane.state {
+            tally.wrote_frames(buffer);
         }
         Poll::Ready(Ok(buffer.len()))
     }
@@ -365,30 +353,6 @@ impl Lane {
     fn wake_reader(&self) {
         if let Some(waker) = &self.reader {
             waker.wake_by_ref();
-        }
-    }
-
-    /// Gated → direct, once everything that the library was given has been seen written. Says whether it was now.
-    fn open_gate(&mut self) -> bool {
-        let opens = matches!(&self.state, State::Gated(tally) if tally.is_even());
-        if opens {
-            self.state = State::Direct;
-        }
-        opens
-    }
-
-    /// Counts the library's packets in a buffer of whole frames; `true` when the gate may now open.
-    fn count_written(&self, buffer: &[u8]) -> bool {
-        match &self.state {
-            State::Library(Some(tally)) => {
-                tally.wrote_frames(buffer);
-                false
-            }
-            State::Gated(tally) => {
-                tally.wrote_frames(buffer);
-                tally.is_even()
-            }
-            State::Library(None) | State::Direct => false,
         }
     }
 

@@ -1,7 +1,6 @@
 //! What `flowgate serve --dev` prints: tokens and a client to paste.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -33,7 +32,7 @@ pub fn secret() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// A token cannot be signed.
-pub fn welcome(address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<String> {
+pub fn welcome(url: &str, path: &str, secret: &str) -> anyhow::Result<String> {
     let tokens = USERS
         .iter()
         .map(|(user, team)| Ok((*user, *team, mint(user, team, secret)?)))
@@ -48,7 +47,7 @@ pub fn welcome(address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<
         r#"Paste this into client.mjs, then: npm install socket.io-client && node client.mjs
 
 import {{ io }} from "socket.io-client";
-const socket = io("http://{address}", {{ path: "{path}", auth: {{ token: "{token}" }} }});
+const socket = io("{url}", {{ path: "{path}", auth: {{ token: "{token}" }} }});
 socket.on("connect", () => {{
   const change = {{ type: "task-updated", taskId: 7, timestamp: Date.now() }};
   socket.emit("database-change", change, (answer) => console.log("answer", answer));

@@ -65,8 +65,11 @@ pub fn read_pair(certificate: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), V
         certificate,
         "name a readable PEM certificate; its path is relative to the file that names it",
     );
-    let key =
-        read(Which::Key, key, "name a readable PEM private key; its path is relative to the file that names it");
+    let key = read(
+        Which::Key,
+        key,
+        "name a readable PEM private key; its path is relative to the file that names it",
+    );
     match (certificate, key) {
         (Ok(certificate), Ok(key)) => Ok((certificate, key)),
         (certificate, key) => Err(certificate.err().into_iter().chain(key.err()).collect()),
@@ -80,13 +83,20 @@ impl Certificate {
     /// A text that is damaged or holds something else, or a key that is another certificate's.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain = chain(certificate)?;
-        let key = aws_lc_rs::default_provider().key_provider.load_private_key(private_key(key)?).map_err(|_| {
-            let found = "this private key is of a kind that TLS does not use, or damaged";
-            wrong(Which::Key, found, "give an RSA key of 2048 bits or more, an EC key on P-256, P-384 or P-521, or Ed25519")
-        })?;
+        let key =
+            aws_lc_rs::default_provider().key_provider.load_private_key(private_key(key)?).map_err(|_| {
+                let found = "this private key is of a kind that TLS does not use, or damaged";
+                wrong(
+                    Which::Key,
+                    found,
+                    "give an RSA key of 2048 bits or more, an EC key on P-256, P-384 or P-521, or Ed25519",
+                )
+            })?;
         let pair = CertifiedKey::new(chain, key);
         match pair.keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Certificate(Arc::new(pair))),
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Certificate(Arc::new(pair)))
+            }
             Err(Error::InconsistentKeys(_)) => Err(wrong(
                 Which::Key,
                 "this is not the key of the first certificate in server.tls.certificate_file",
@@ -103,6 +113,11 @@ impl Certificate {
     /// The pair as TLS takes it.
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
         self.0.clone()
+    }
+
+    /// Whether both are the same certificates.
+    pub fn has_chain_of(&self, other: &Certificate) -> bool {
+        self.0.cert == other.0.cert
     }
 
     /// Why clients will not accept it at this time, if its first certificate's dates are the reason.
@@ -173,12 +188,16 @@ fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> 
             "this private key is encrypted with a passphrase, which nobody is there to type",
             "write it as `openssl pkey -in KEY -out NEW` does, readable to flowgate's user only",
         ),
-        _ => fault("this kind of private key is not known", "write it as `openssl pkey -in KEY -out NEW` does"),
+        _ => {
+            fault("this kind of private key is not known", "write it as `openssl pkey -in KEY -out NEW` does")
+        }
     }
 }
 
 fn blocks(text: &[u8], file: Which) -> Result<Vec<pem::Pem>, CertificateError> {
-    let damaged = || wrong(file, "this is no PEM text, or a damaged one", "copy it again, with its BEGIN and END lines");
+    let damaged = || {
+        wrong(file, "this is no PEM text, or a damaged one", "copy it again, with its BEGIN and END lines")
+    };
     pem::parse_many(text).map_err(|_| damaged()).and_then(|blocks| match blocks.is_empty() {
         true => Err(damaged()),
         false => Ok(blocks),

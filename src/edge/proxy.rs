@@ -15,9 +15,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Every entry to the left of that one was written by somebody we do not trust. A connection from an untrusted address
 /// is its own client, whatever its headers say; that is warned of once, since it may be a proxy that was forgotten.
 pub fn client_address(remote: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let remote = remote.to_canonical();
-    if !is_trusted(remote) {
+    if !is_trusted(remote, trusted) {
         if headers.contains_key(&FORWARDED_FOR) {
             warn_once(remote);
         }
@@ -28,12 +27,18 @@ pub fn client_address(remote: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
         for entry in value.as_bytes().rsplit(|byte| *byte == b',') {
             let Some(address) = parse_entry(entry) else { return client };
             client = address;
-            if !is_trusted(address) {
+            if !is_trusted(address, trusted) {
                 return client;
             }
         }
     }
     client
+}
+
+/// Whether what this address says of others is believed.
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
 }
 
 /// One entry: an address, perhaps with a port or in brackets, as proxies write them.

@@ -96,10 +96,8 @@ async fn per_address() {
 
 #[tokio::test]
 async fn per_team_all_or_nothing() {
-    let sidecar = Sidecar::start(&format!(
-        "[rooms]\nmulti_team = \"all\"\n[limits.events]\nper_team = {THREE}"
-    ))
-    .await;
+    let sidecar =
+        Sidecar::start(&format!("[rooms]\nmulti_team = \"all\"\n[limits.events]\nper_team = {THREE}")).await;
     let mut red = join(&sidecar, "ann", &["red"]).await;
     let mut blue = join(&sidecar, "ben", &["blue"]).await;
     let mut both = join(&sidecar, "cleo", &["red", "blue"]).await;
@@ -171,10 +169,9 @@ async fn who_is_refused_too_often_is_disconnected() {
 
 #[tokio::test]
 async fn size_and_depth() {
-    let sidecar = Sidecar::start(
-        "[limits.payload]\nmax_bytes = \"1KiB\"\nhard_max_bytes = \"4KiB\"\nmax_depth = 3",
-    )
-    .await;
+    let sidecar =
+        Sidecar::start("[limits.payload]\nmax_bytes = \"1KiB\"\nhard_max_bytes = \"4KiB\"\nmax_depth = 3")
+            .await;
     let mut ann = join(&sidecar, "ann", &["red"]).await;
     let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
     passes(&mut ann).await;
@@ -200,10 +197,14 @@ async fn what_is_no_event_of_the_policy() {
     let mut ann = join(&sidecar, "ann", &["red"]).await;
     let mut ben = join(&sidecar, "ben", &["red"]).await;
     // Socket.IO's own names are just names here.
-    for name in ["connect", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener"] {
+    for name in
+        ["connect", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener"]
+    {
         assert_eq!(ann.ask_as(name, "1").await["code"], "unknown_event", "{name}");
     }
-    for name in ["", " ", "database-changed", "Database-Change", "database-change ", "database", "__proto__", "😀"] {
+    for name in
+        ["", " ", "database-changed", "Database-Change", "database-change ", "database", "__proto__", "😀"]
+    {
         assert_eq!(ann.ask_as(name, "1").await["code"], "unknown_event", "{name}");
     }
     for arguments in ["1,2", "{},{}", "null,null", "1,", "tru", "{\"a\":}", "'a'", "01", "NaN", "[1,]"] {
@@ -223,7 +224,11 @@ async fn a_refusal_nobody_asked_for_is_counted_and_silent() {
     }
     ann.send(&packets::event("no-such-event", "1", Some(999))).await;
     let first = ann.packet().await.unwrap();
-    assert_eq!(packets::answer(&first, 999), Some(json!({ "ok": false, "code": "unknown_event" })), "{first}");
+    assert_eq!(
+        packets::answer(&first, 999),
+        Some(json!({ "ok": false, "code": "unknown_event" })),
+        "{first}"
+    );
     assert_eq!(sidecar.metric(&refusals("unknown_event")).await, 21.0);
 }
 

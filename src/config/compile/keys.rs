@@ -146,7 +146,11 @@ fn file(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
     match read_key_file(&report.folder(at).join(name)) {
         Ok(content) => Some(content),
         Err(fault) => {
-            report.refuse(at, fault, "name a readable key file; its path is relative to the file that names it");
+            report.refuse(
+                at,
+                fault,
+                "name a readable key file; its path is relative to the file that names it",
+            );
             None
         }
     }

@@ -25,8 +25,9 @@ pub(super) fn compile(raw: &raw::Tls, at: &KeyPath, report: &mut Report<'_>) -> 
     };
     let certificate_file = report.folder(&places.certificate).join(certificate_file);
     let key_file = report.folder(&places.key).join(key_file);
-    let read = read_pair(&certificate_file, &key_file)
-        .and_then(|(certificate, key)| Certificate::from_pem(&certificate, &key).map_err(|error| vec![error]));
+    let read = read_pair(&certificate_file, &key_file).and_then(|(certificate, key)| {
+        Certificate::from_pem(&certificate, &key).map_err(|error| vec![error])
+    });
     match read {
         Ok(certificate) => {
             if let Some(found) = certificate.out_of_date(SystemTime::now()) {

@@ -25,7 +25,8 @@ fn reset(socket: RawSocket) {
 /// Waits until everything sent so far has been read on the other side.
 async fn read_until_here(socket: &mut RawSocket) {
     socket.stream.send(Message::Ping("here".into())).await.unwrap();
-    within("a pong", async { while !matches!(socket.stream.next().await, Some(Ok(Message::Pong(_)))) {} }).await;
+    within("a pong", async { while !matches!(socket.stream.next().await, Some(Ok(Message::Pong(_)))) {} })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

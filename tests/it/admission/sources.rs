@@ -59,9 +59,7 @@ async fn several_issuers_each_with_its_own_key() {
     )
     .await;
     let other = secret().to_uppercase();
-    let of = |issuer: &str, key: &[u8]| {
-        json!({ "token": keys::token(&claims(json!({ "iss": issuer })), key, HS256) })
-    };
+    let of = |issuer: &str, key: &[u8]| json!({ "token": keys::token(&claims(json!({ "iss": issuer })), key, HS256) });
     let (app, theirs) = ("https://app.example", "https://other.example");
     let invalid = Err("token_invalid".to_owned());
     assert_eq!(outcome(&sidecar, &[], &of(app, keys::SECRET)).await, Ok(()));
@@ -73,8 +71,7 @@ async fn several_issuers_each_with_its_own_key() {
 
 #[tokio::test]
 async fn optional_admits_listeners_to_the_anonymous_room() {
-    let sidecar =
-        Sidecar::start("[auth]\nmode = \"optional\"\n[rooms]\nanonymous = \"lobby\"").await;
+    let sidecar = Sidecar::start("[auth]\nmode = \"optional\"\n[rooms]\nanonymous = \"lobby\"").await;
     let mut guest = RawSocket::join(sidecar.public, &Value::Null).await;
     let mut porter = RawSocket::join(sidecar.public, &member("porter", &["lobby"])).await;
     let mut stranger = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;

@@ -79,7 +79,8 @@ impl Polling {
     async fn end_poll(&mut self) -> Answer {
         let answer = self.get.answer().await.expect("an answer");
         if answer.status == 200 {
-            self.inbox.extend(answer.body.split('\x1e').filter(|packet| !packet.is_empty()).map(str::to_owned));
+            self.inbox
+                .extend(answer.body.split('\x1e').filter(|packet| !packet.is_empty()).map(str::to_owned));
         }
         answer
     }

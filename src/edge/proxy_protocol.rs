@@ -408,8 +408,9 @@ mod tests {
             let (slowly, rest) = read_slowly(&bytes).await;
             let slowly = slowly.unwrap();
             assert_eq!([&slowly.read_ahead[..], &rest].concat(), request);
-            let at_once = read(&mut &bytes[..]).await.unwrap();
-            assert_eq!(at_once.read_ahead, request);
+            let mut rest = &bytes[..];
+            let at_once = read(&mut rest).await.unwrap();
+            assert_eq!([&at_once.read_ahead[..], rest].concat(), request);
             assert_eq!((slowly.source, at_once.source.is_some()), (at_once.source, source));
         }
         let (cut, _) = read_slowly(&line[..20]).await;

@@ -9,5 +9,7 @@ mod jwks;
 mod keys;
 mod limits;
 mod order;
+mod proxy_protocol;
 mod rooms;
+mod tls;
 mod tokens;

@@ -126,7 +126,7 @@ impl Builder {
             owned(serve_internal(internal, &front, &admission, &path)?),
             owned(sweep(sessions.clone(), connections, caps, path)),
         ];
-        tasks.extend(tls.map(|tls| owned(async move { tls.follow_files().await })));
+        tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         let server = Server {
             public: public_addr,
             internal: internal_addr,

@@ -71,37 +71,47 @@ impl Tls {
 
     /// Reads the files again whenever they change, for as long as it is polled. A pair that cannot be used is said once
     /// and changes nothing; connections that are open keep what they have.
-    pub async fn follow_files(&self) {
+    pub async fn follow_files(self: Arc<Self>) {
         let mut seen = None;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let files = self.files.clone();
-            let look = move || read_pair(&files.certificate_file, &files.key_file);
+            let tls = self.clone();
+            let look = move || {
+                tls.look(&mut seen);
+                seen
+            };
             // The task only fails when the runtime goes down.
-            let Ok(read) = tokio::task::spawn_blocking(look).await else { return };
-            let mark = read.as_ref().map(|(certificate, key)| [fingerprint(certificate), fingerprint(key)]);
-            let mark = mark.map_err(Vec::clone);
-            if seen.as_ref() != Some(&mark) {
-                seen = Some(mark);
-                self.take(read.and_then(|(certificate, key)| {
-                    Certificate::from_pem(&certificate, &key).map_err(|error| vec![error])
-                }));
-            }
+            let Ok(now_seen) = tokio::task::spawn_blocking(look).await else { return };
+            seen = now_seen;
         }
     }
 
-    fn take(&self, found: Result<Certificate, Vec<CertificateError>>) {
-        match found {
+    /// Reads the files, and uses what is in them if that is new. Blocks.
+    fn look(&self, seen: &mut Option<Seen>) -> Change {
+        let read = read_pair(&self.files.certificate_file, &self.files.key_file);
+        let now = match &read {
+            Ok((certificate, key)) => Seen::Content(fingerprint(certificate), fingerprint(key)),
+            Err(errors) => Seen::Unreadable(errors.clone()),
+        };
+        if seen.as_ref() == Some(&now) {
+            return Change::None;
+        }
+        *seen = Some(now);
+        let pair = read.and_then(|(certificate, key)| {
+            Certificate::from_pem(&certificate, &key).map_err(|error| vec![error])
+        });
+        match pair {
             // What was read at the start, or what had been replaced by a bad one.
-            Ok(certificate) if certificate.has_chain_of(&self.current.0.read()) => {}
+            Ok(certificate) if certificate.has_chain_of(&self.current.0.read()) => Change::None,
             Ok(certificate) => {
                 tracing::info!("new connections are shown the changed TLS certificate");
                 if let Some(why) = certificate.out_of_date(SystemTime::now()) {
                     tracing::warn!("the changed TLS certificate {why}");
                 }
                 *self.current.0.write() = certificate;
+                Change::Used
             }
             Err(errors) => {
                 for error in errors {
@@ -109,12 +119,73 @@ impl Tls {
                         "the changed TLS files are not used, and the old certificate stays: {error}"
                     );
                 }
+                Change::Refused
             }
         }
     }
 }
 
-/// Tells contents apart without keeping a copy of the key.
+/// What the files were at the last look. Fingerprints, so that the key is kept in one place only.
+#[derive(PartialEq, Eq)]
+enum Seen {
+    Content(Vec<u8>, Vec<u8>),
+    Unreadable(Vec<CertificateError>),
+}
+
+/// What came of a look at the files.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    None,
+    Used,
+    Refused,
+}
+
 fn fingerprint(content: &[u8]) -> Vec<u8> {
     digest(&SHA256, content).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_of_the_files_is_acted_on_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate_file, key_file) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (first, second) = (make(), make());
+        let put = |certificate: &str, key: &str| {
+            std::fs::write(&certificate_file, certificate).unwrap();
+            std::fs::write(&key_file, key).unwrap();
+        };
+        let certificate =
+            Certificate::from_pem(first.cert.pem().as_bytes(), first.signing_key.serialize_pem().as_bytes());
+        let policy = policy::Tls {
+            certificate_file: certificate_file.clone(),
+            key_file: key_file.clone(),
+            certificate: certificate.unwrap(),
+        };
+        let tls = Tls::new(&policy).unwrap();
+        let mut seen = None;
+        let mut looks = |wanted: Change| {
+            assert_eq!(tls.look(&mut seen), wanted);
+            assert_eq!(tls.look(&mut seen), Change::None, "once");
+        };
+        let shown = || tls.current.0.read().certified_key().cert[0].clone();
+        put(&first.cert.pem(), &first.signing_key.serialize_pem());
+        looks(Change::None);
+        put(&second.cert.pem(), &first.signing_key.serialize_pem());
+        looks(Change::Refused);
+        put(&second.cert.pem(), &second.signing_key.serialize_pem());
+        assert_eq!(&shown(), first.cert.der());
+        looks(Change::Used);
+        assert_eq!(&shown(), second.cert.der());
+        put("rubbish", &second.signing_key.serialize_pem());
+        looks(Change::Refused);
+        std::fs::remove_file(&certificate_file).unwrap();
+        looks(Change::Refused);
+        put(&second.cert.pem(), &second.signing_key.serialize_pem());
+        looks(Change::None);
+        assert_eq!(&shown(), second.cert.der());
+    }
 }

@@ -32,6 +32,8 @@ COPY --from=build /build/target/release/flowgate /usr/local/bin/flowgate
 # A container's loopback reaches nobody, so the public port listens on every interface. The internal one stays on
 # 127.0.0.1:3001 unless the configuration says otherwise: metrics and the admin API are not for everybody.
 ENV FLOWGATE__SERVER__LISTEN=0.0.0.0:3000
+# Read by every command, so that the health check asks where the mounted configuration says.
+ENV FLOWGATE_CONFIG=/etc/flowgate
 EXPOSE 3000 3001
 
 # By number, so that Kubernetes can see that it is not root (runAsNonRoot).
@@ -39,4 +41,4 @@ USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/flowgate", "health"]
 ENTRYPOINT ["/usr/local/bin/flowgate"]
-CMD ["serve", "--config", "/etc/flowgate"]
+CMD ["serve"]

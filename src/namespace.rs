@@ -20,9 +20,10 @@ use crate::event::entry::{EventEntry, EventPath};
 use crate::event::now::Now;
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerId};
 use crate::reject::Code;
-use crate::relay::local::{Member, Membership};
+use crate::relay::local::Membership;
+use crate::relay::member::Member;
 
 /// The reply to CONNECT is one packet; what it weighs does not matter, only that it is counted.
 const CONNECT_REPLY_BYTES: usize = 0;
@@ -59,12 +60,10 @@ async fn admit(
 ) -> Result<(), Refusal> {
     // Every session's handshake request was given one by the edge.
     let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
-    if !session.may_connect() {
-        return leave(&session, CloseReason::ConnectFlood).await;
-    }
-    match admission.admit(&session, auth.as_ref(), SystemTime::now()).await {
+    let Some(id) = session.connect() else { return leave(&session, CloseReason::ConnectFlood).await };
+    match admission.admit(id, &session, auth.as_ref(), SystemTime::now()).await {
         Ok(admitted) => {
-            session.admitted(admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
+            session.admitted(id, admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
             socket.extensions.insert(Waiting(Arc::new(Mutex::new(Some(admitted)))));
             Ok(())
         }
@@ -75,7 +74,7 @@ async fn admit(
         }
         Err(Denied::Later(reason, why)) => {
             let reason_label = reason.as_str();
-            tracing::warn!(connection = %session.id(), address = %session.address(), reason = reason_label, why, "turned away");
+            tracing::info!(connection = %session.id(), address = %session.address(), reason = reason_label, why, "turned away");
             leave(&session, reason).await
         }
     }
@@ -106,13 +105,14 @@ struct Presence(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
 struct Held {
     _membership: Membership,
     _place: Option<UserPlace>,
+    peer: PeerId,
     session: Weak<Session>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(session) = self.session.upgrade() {
-            session.left();
+            session.left(self.peer);
         }
     }
 }
@@ -144,7 +144,12 @@ impl Entrance {
         let member = Member::new(peer.id(), session, socket, self.policy.limits.slow_reader.max_queued);
         let names = rooms::of(&peer, &self.policy.rooms);
         let membership = self.path.rooms.join(&names, &member);
-        let held = Held { _membership: membership, _place: admitted.place, session: Arc::downgrade(session) };
+        let held = Held {
+            _membership: membership,
+            _place: admitted.place,
+            peer: peer.id(),
+            session: Arc::downgrade(session),
+        };
         socket.extensions.insert(Presence(Arc::new(held)));
         let sender = self.path.pipeline.sender(peer.clone(), Now::read());
         socket.on_fallback(EventEntry::new(self.path.clone(), sender, session));

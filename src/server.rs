@@ -27,7 +27,7 @@ use crate::event::entry::EventPath;
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
 use crate::internal::{self, Operations};
-use crate::link::session::{PollingCloser, Sessions};
+use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
 use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
 use crate::relay::local::Rooms;
@@ -47,9 +47,6 @@ const LIBRARY_QUEUE: usize = 8192;
 
 /// The WebSocket read buffer of one connection. Events are small; a larger message grows it while it is read.
 const READ_BUFFER: usize = 512;
-
-/// How long the library waits for CONNECT. The session's own deadline comes first; this is behind it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A sidecar before it listens.
 pub struct Builder {
@@ -217,7 +214,7 @@ fn protocol(policy: &Arc<Policy>, admission: &Arc<Admission>, path: &Arc<EventPa
         .ws_read_buffer_size(READ_BUFFER)
         .ws_max_message_size(hard_max)
         .ws_max_frame_size(hard_max)
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(ADMISSION_DEADLINE)
         // Binary is off: a packet that announces attachments closes the connection.
         .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0));
     let (service, io) = transports(builder, &policy.server).build_svc();

@@ -41,6 +41,12 @@ pub fn welcome(url: &str, path: &str, secret: &str) -> anyhow::Result<String> {
     for (user, team, token) in &tokens {
         writeln!(text, "{user} of team {team}, for 12 hours:\n{token}\n")?;
     }
+    // Where every address is listened on, this machine's own is one.
+    let host = if address.ip().is_unspecified() { "localhost".into() } else { address.ip().to_string() };
+    let url = match address {
+        SocketAddr::V6(v6) if !v6.ip().is_unspecified() => format!("http://[{host}]:{}", address.port()),
+        _ => format!("http://{host}:{}", address.port()),
+    };
     let token = tokens.first().map(|(_, _, token)| token.as_str()).unwrap_or_default();
     write!(
         text,

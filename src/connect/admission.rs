@@ -12,7 +12,7 @@ use super::users::{UserPlace, Users};
 use crate::config::policy::{AuthMode, Policy};
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
-use crate::peer::{Peer, Standing};
+use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::Code;
 
 /// The handshake's field that names the team to send to.
@@ -54,9 +54,10 @@ impl Admission {
         &self.verifier
     }
 
-    /// Decides on one CONNECT, whose `auth` payload is `auth`.
+    /// Decides on one CONNECT, whose `auth` payload is `auth` and whose peer, if admitted, is to be `id`.
     pub async fn admit(
         &self,
+        id: PeerId,
         session: &Session,
         auth: Option<&Value>,
         now: SystemTime,
@@ -64,7 +65,7 @@ impl Admission {
         let headers = session.take_credentials();
         let mode = self.policy.auth.mode;
         if mode == AuthMode::Off {
-            return Ok(Admitted { peer: self.without_token(session, Standing::Open), place: None });
+            return Ok(Admitted { peer: self.without_token(id, session, Standing::Open), place: None });
         }
         match find_token(&self.policy.auth.token_from, auth, &headers) {
             Found::Token(token) => {
@@ -73,11 +74,11 @@ impl Admission {
                         Some(code) => Denied::Final(code, error.to_string()),
                         None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
                     })?;
-                self.with_token(session, verified, auth)
+                self.with_token(id, session, verified, auth)
             }
             Found::Unusable(why) => Err(Denied::Final(Code::TokenInvalid, why.to_string())),
             Found::Nothing if mode == AuthMode::Optional => {
-                Ok(Admitted { peer: self.without_token(session, Standing::Anonymous), place: None })
+                Ok(Admitted { peer: self.without_token(id, session, Standing::Anonymous), place: None })
             }
             Found::Nothing => {
                 Err(Denied::Final(Code::TokenMissing, "no token where auth.token_from looks".into()))
@@ -85,13 +86,13 @@ impl Admission {
         }
     }
 
-    fn without_token(&self, session: &Session, standing: Standing) -> Peer {
+    fn without_token(&self, id: PeerId, session: &Session, standing: Standing) -> Peer {
         let teams = match standing {
             Standing::Open => vec![EVERYONE.into()],
             Standing::Verified | Standing::Anonymous => vec![],
         };
         Peer {
-            id: session.id(),
+            id,
             standing,
             subject: None,
             teams: teams.into(),
@@ -104,6 +105,7 @@ impl Admission {
 
     fn with_token(
         &self,
+        id: PeerId,
         session: &Session,
         verified: Verified,
         auth: Option<&Value>,
@@ -128,7 +130,7 @@ impl Admission {
             return Err(Denied::Later(CloseReason::UserCap, why));
         };
         let peer = Peer {
-            id: session.id(),
+            id,
             standing: Standing::Verified,
             subject: Some(verified.subject),
             teams: verified.teams,

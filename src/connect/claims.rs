@@ -6,10 +6,20 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A person is in a handful of teams; each is a room to join and to find again.
-pub const MAX_TEAMS: usize = 64;
-/// Roles are compared one by one in rules.
-pub const MAX_ROLES: usize = 64;
+/// What may stand in a list of names.
+#[derive(Clone, Copy, Debug)]
+pub struct NameRules {
+    /// How many names at most.
+    pub most: usize,
+    /// Characters that no name may hold, beside control characters.
+    forbidden: &'static [char],
+}
+
+/// Most people are in a handful of teams, administrators in many; each is a room to join and to find again. A colon
+/// separates the parts of a room's name and a star is a pattern; neither may come from outside.
+pub const TEAMS: NameRules = NameRules { most: 256, forbidden: &['*', ':'] };
+/// Roles are compared one by one in rules. Many providers write them as `read:tasks`.
+pub const ROLES: NameRules = NameRules { most: 256, forbidden: &[] };
 /// Names stand in room names, logs and metrics.
 pub const MAX_NAME_BYTES: usize = 128;
 /// The longest subject and token id; each is a key of limits and revocations.
@@ -157,23 +167,27 @@ fn identifier(value: &Value) -> Result<Arc<str>, &'static str> {
     }
 }
 
-/// The names at `path`, each once: text or an array of text, at most `most` of them. Nothing there is no names.
+/// The names at `path`, each once: text or an array of text, within `rules`. Nothing there is no names.
 ///
 /// # Errors
 /// Anything else refuses the token: half of somebody's teams would be a guess.
-pub fn names(claims: &Map<String, Value>, path: &ClaimPath, most: usize) -> Result<Box<[Arc<str>]>, Fault> {
+pub fn names(
+    claims: &Map<String, Value>,
+    path: &ClaimPath,
+    rules: NameRules,
+) -> Result<Box<[Arc<str>]>, Fault> {
     let fault = |why: &str| format!("its {} {why}", path.as_str());
     let values = match path.find(claims) {
         None => &[],
         Some(Value::Array(values)) => values.as_slice(),
         Some(value) => std::slice::from_ref(value),
     };
-    if values.len() > most {
-        return Err(fault(&format!("has {} entries; at most {most} are read", values.len())));
+    if values.len() > rules.most {
+        return Err(fault(&format!("has {} entries; at most {} are read", values.len(), rules.most)));
     }
     let mut names: Vec<Arc<str>> = Vec::with_capacity(values.len());
     for value in values {
-        let name = name(value).map_err(fault)?;
+        let name = name(value, rules).map_err(fault)?;
         if !names.iter().any(|known| **known == *name) {
             names.push(name.into());
         }
@@ -181,7 +195,7 @@ pub fn names(claims: &Map<String, Value>, path: &ClaimPath, most: usize) -> Resu
     Ok(names.into())
 }
 
-fn name(value: &Value) -> Result<&str, &'static str> {
+fn name(value: &Value, rules: NameRules) -> Result<&str, &'static str> {
     let Some(name) = value.as_str() else { return Err("is not text or an array of text") };
     if name.is_empty() {
         return Err("has an empty name");
@@ -189,9 +203,8 @@ fn name(value: &Value) -> Result<&str, &'static str> {
     if name.len() > MAX_NAME_BYTES {
         return Err("has a name longer than 128 bytes");
     }
-    // A colon separates the parts of a room's name and a star is a pattern; neither may come from outside.
-    if name.chars().any(|c| c.is_control() || c == '*' || c == ':') {
-        return Err("has a name with a control character, '*' or ':'");
+    if name.chars().any(|c| c.is_control() || rules.forbidden.contains(&c)) {
+        return Err("has a name with a character that it may not hold");
     }
     Ok(name)
 }
@@ -207,8 +220,7 @@ mod tests {
 
     fn teams(value: Value) -> Result<Vec<String>, Fault> {
         let Value::Object(claims) = json!({ "teams": value }) else { unreachable!() };
-        names(&claims, &path("teams"), MAX_TEAMS)
-            .map(|names| names.iter().map(|name| name.to_string()).collect())
+        names(&claims, &path("teams"), TEAMS).map(|names| names.iter().map(|name| name.to_string()).collect())
     }
 
     #[test]
@@ -256,8 +268,8 @@ mod tests {
     #[test]
     fn names_are_bounded() {
         let many = |count: usize| json!((0..count).map(|n| format!("team-{n}")).collect::<Vec<_>>());
-        assert_eq!(teams(many(MAX_TEAMS)).unwrap().len(), MAX_TEAMS);
-        assert!(teams(many(MAX_TEAMS + 1)).unwrap_err().contains("65"));
+        assert_eq!(teams(many(TEAMS.most)).unwrap().len(), TEAMS.most);
+        assert!(teams(many(TEAMS.most + 1)).unwrap_err().contains("257"));
         assert!(teams(json!("x".repeat(MAX_NAME_BYTES))).is_ok());
         assert!(teams(json!("x".repeat(MAX_NAME_BYTES + 1))).is_err());
         for bad in [

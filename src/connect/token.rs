@@ -12,7 +12,7 @@ use jsonwebtoken::Algorithm;
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::claims::{self, ClaimPath, MAX_ROLES, MAX_TEAMS};
+use super::claims::{self, ClaimPath, ROLES, TEAMS};
 use super::jwks::{Jwks, JwksRefresher, Lookup, Timing};
 use super::keys::{Match, try_keys};
 use crate::config::key_material::{KeyError, KeyMaterial, MAX_KID_BYTES, VerifyingKey, algorithm_named};
@@ -288,7 +288,9 @@ impl Verifier {
                 return Err(claim(format!("its {name} lies {} beyond the leeway ahead", rounded(ahead))));
             }
         }
-        let lifetime = expires.saturating_sub(issued.unwrap_or(now));
+        // Without iat it is measured by our own clock, which may differ from the issuer's.
+        let began = issued.unwrap_or(now.saturating_add(self.leeway));
+        let lifetime = expires.saturating_sub(began);
         if lifetime > issuer.max_lifetime {
             return Err(claim(format!(
                 "it is valid for {}, longer than the {} that max_lifetime of issuer {:?} allows",
@@ -300,8 +302,8 @@ impl Verifier {
         let verified = Verified {
             issuer: issuer.name.clone(),
             subject: claims::subject(claims, &self.subject).map_err(TokenError::Claim)?,
-            teams: claims::names(claims, &self.teams, MAX_TEAMS).map_err(TokenError::Claim)?,
-            roles: claims::names(claims, &self.roles, MAX_ROLES).map_err(TokenError::Claim)?,
+            teams: claims::names(claims, &self.teams, TEAMS).map_err(TokenError::Claim)?,
+            roles: claims::names(claims, &self.roles, ROLES).map_err(TokenError::Claim)?,
             expires_at: instant("exp", expires)?,
             issued_at: issued.map(|issued| instant("iat", issued)).transpose()?,
             token_id: claims::token_id(claims).map_err(TokenError::Claim)?,

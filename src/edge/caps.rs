@@ -65,14 +65,15 @@ impl Caps {
 
     /// Takes a place for a new session from `address`, or says when to come back.
     ///
-    /// The address's own rate is asked first: a client that is over it must not use up the process's.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, TurnedAway> {
+    /// The address's own rate is asked first: a client that is over it must not use up the process's. A trusted proxy
+    /// that does not say whom it speaks for has neither rate nor cap of its own (`is_proxy`): it may be everybody.
+    pub fn take(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Result<Slot, TurnedAway> {
         let address = AddressKey::from(address);
-        if self.rate_per_ip.len() < MAX_TRACKED_ADDRESSES {
+        if !is_proxy && self.rate_per_ip.len() < MAX_TRACKED_ADDRESSES {
             self.rate_per_ip.check_key(&address).map_err(too_fast)?;
         }
         let mut held = self.held.lock();
-        if held.by_address.get(&address).is_some_and(|count| *count >= self.per_ip) {
+        if !is_proxy && held.by_address.get(&address).is_some_and(|count| *count >= self.per_ip) {
             return Err(TurnedAway { code: Code::TooManyRequests, retry_after: CAP_RETRY });
         }
         if held.total >= self.total {
@@ -151,11 +152,11 @@ mod tests {
     fn places_are_freed_by_drop() {
         let caps = caps(2, 2, 100);
         let (a, b) = ([1, 1, 1, 1].into(), [2, 2, 2, 2].into());
-        let first = caps.take(a).unwrap();
-        let _second = caps.take(b).unwrap();
-        assert_eq!(code(caps.take(a)), Some(Code::Full));
+        let first = caps.take(a, false).unwrap();
+        let _second = caps.take(b, false).unwrap();
+        assert_eq!(code(caps.take(a, false)), Some(Code::Full));
         drop(first);
-        assert_eq!(code(caps.take(a)), None);
+        assert_eq!(code(caps.take(a, false)), None);
         assert_eq!(caps.held(), 1);
     }
 
@@ -163,20 +164,28 @@ mod tests {
     fn one_address_is_held_to_its_own_cap_and_rate() {
         let caps = caps(100, 2, 3);
         let (a, b): (IpAddr, IpAddr) = ([1, 1, 1, 1].into(), [2, 2, 2, 2].into());
-        let held = [caps.take(a).unwrap(), caps.take(a).unwrap()];
-        assert_eq!(code(caps.take(a)), Some(Code::TooManyRequests));
+        let held = [caps.take(a, false).unwrap(), caps.take(a, false).unwrap()];
+        assert_eq!(code(caps.take(a, false)), Some(Code::TooManyRequests));
         drop(held);
-        let late = caps.take(a).map(drop).unwrap_err();
+        let late = caps.take(a, false).map(drop).unwrap_err();
         assert_eq!(late.code, Code::TooManyRequests);
         assert!(late.retry_after > Duration::from_secs(60));
-        assert_eq!(code(caps.take(b)), None);
+        assert_eq!(code(caps.take(b, false)), None);
+    }
+
+    #[test]
+    fn a_proxy_is_held_by_the_totals_only() {
+        let caps = caps(2, 1, 100);
+        let proxy: IpAddr = [10, 0, 0, 1].into();
+        let _held = [caps.take(proxy, true).unwrap(), caps.take(proxy, true).unwrap()];
+        assert_eq!(code(caps.take(proxy, true)), Some(Code::Full));
     }
 
     #[test]
     fn ipv6_counts_by_network() {
         let caps = caps(100, 1, 100);
-        let _held = caps.take("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(code(caps.take("2001:db8::2".parse().unwrap())), Some(Code::TooManyRequests));
-        assert_eq!(code(caps.take("2001:db8:0:1::1".parse().unwrap())), None);
+        let _held = caps.take("2001:db8::1".parse().unwrap(), false).unwrap();
+        assert_eq!(code(caps.take("2001:db8::2".parse().unwrap(), false)), Some(Code::TooManyRequests));
+        assert_eq!(code(caps.take("2001:db8:0:1::1".parse().unwrap(), false)), None);
     }
 }

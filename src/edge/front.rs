@@ -169,7 +169,7 @@ impl Front {
         }
         let trusted = &self.policy.server.trusted_proxies;
         let address = proxy::client_address(outlet.remote().ip(), &parts.headers, trusted);
-        let slot = self.caps.take(address)?;
+        let slot = self.caps.take(address, proxy::is_trusted(address, trusted))?;
         let session = self.sessions.open(address, self.credentials(&parts.headers), Box::new(slot));
         if query.is_websocket {
             session.bind_websocket(&outlet);

@@ -35,7 +35,7 @@ pub fn client_address(remote: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
     client
 }
 
-/// Whether what this address says of others is believed.
+/// Whether a proxy of ours has this address.
 pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|network| network.contains(&address))

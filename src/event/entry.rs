@@ -65,8 +65,10 @@ impl EventEntry {
             rule = refused.reject.rule.as_deref(),
             "event refused"
         );
-        if self.sender.note_refusal(now) {
-            self.close(CloseReason::Refusals);
+        if self.sender.note_refusal(now)
+            && let Some(session) = self.session.upgrade()
+        {
+            session.doom(CloseReason::Refusals);
         }
     }
 

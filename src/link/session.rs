@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -19,18 +19,20 @@ use super::websocket::GOING_AWAY;
 use crate::metrics::{CloseReason, Metrics};
 use crate::peer::PeerId;
 
-/// A session that has not been admitted by then is closed. Well above any honest client's CONNECT, which follows the
-/// handshake at once, also over slow mobile links.
-const ADMISSION_DEADLINE: Duration = Duration::from_secs(10);
+/// A session on which nobody is admitted for that long is closed. An honest client's CONNECT follows the handshake at
+/// once, which over a slow mobile link is a second or two; verifying it waits three for keys at most.
+pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(6);
 
 /// CONNECT packets that one session may send; a stock client sends one.
 const MAX_CONNECTS: u8 = 3;
 
-/// `Session::expiry` of a session that has no admitted peer.
-const NOT_ADMITTED: u64 = 0;
-
-/// `Session::expiry` of a peer without a token.
-const NEVER: u64 = u64::MAX;
+/// Who is on a session.
+enum Tenant {
+    /// Nobody yet, or nobody any more.
+    Nobody { since: Instant },
+    /// An admitted peer. `until`: when its token is no longer honoured; `None` for peers without one.
+    Peer { id: PeerId, until: Option<SystemTime> },
+}
 
 /// Closes a polling session in the library, which has no call for it.
 pub trait PollingCloser: Send + Sync {
@@ -48,13 +50,12 @@ pub struct Session {
     sid: OnceLock<String>,
     credentials: Mutex<Option<HeaderMap>>,
     connects: AtomicU8,
-    /// Unix milliseconds after which the peer's token is no longer honoured.
-    expiry: AtomicU64,
-    /// When it was opened, or when its peer left.
-    waits_since: Mutex<Instant>,
+    tenant: Mutex<Tenant>,
     closing: OnceLock<CloseReason>,
+    /// Why the next sweep is to close it.
+    doomed: OnceLock<CloseReason>,
     sessions: Weak<Sessions>,
-    _held: Box<dyn Send + Sync>,
+    held: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl Session {
@@ -94,24 +95,29 @@ impl Session {
         self.credentials.lock().take().unwrap_or_default()
     }
 
-    /// Counts a CONNECT; `false` when this session has sent too many.
-    pub fn may_connect(&self) -> bool {
-        self.connects.fetch_add(1, Ordering::AcqRel) < MAX_CONNECTS
+    /// Counts a CONNECT and gives its peer a number; `None` when this session has sent too many.
+    ///
+    /// The first peer has the connection's own number. One that follows it has another: what the first held may be freed
+    /// only after the second has come in, and must not be taken for the second's.
+    pub fn connect(&self) -> Option<PeerId> {
+        match self.connects.fetch_add(1, Ordering::AcqRel) {
+            0 => Some(self.id),
+            earlier if earlier < MAX_CONNECTS => Some(PeerId::next()),
+            _ => None,
+        }
     }
 
-    /// A peer was admitted; `None` means that nothing expires.
-    pub fn admitted(&self, expires: Option<SystemTime>) {
-        let expiry = expires.map_or(NEVER, |at| {
-            let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since_epoch.as_millis()).unwrap_or(NEVER).max(1)
-        });
-        self.expiry.store(expiry, Ordering::Release);
+    /// A peer was admitted; `until` is when its token is no longer honoured, `None` for never.
+    pub fn admitted(&self, id: PeerId, until: Option<SystemTime>) {
+        *self.tenant.lock() = Tenant::Peer { id, until };
     }
 
-    /// The peer left the namespace, or was not let in; the session may try again for a while.
-    pub fn left(&self) {
-        *self.waits_since.lock() = Instant::now();
-        self.expiry.store(NOT_ADMITTED, Ordering::Release);
+    /// That peer left the namespace; the session may try again for a while.
+    pub fn left(&self, peer: PeerId) {
+        let mut tenant = self.tenant.lock();
+        if matches!(*tenant, Tenant::Peer { id, .. } if id == peer) {
+            *tenant = Tenant::Nobody { since: Instant::now() };
+        }
     }
 
     /// Why it was closed from this side, once it was.
@@ -125,6 +131,7 @@ impl Session {
     pub fn close(&self, reason: CloseReason) -> Option<JoinHandle<()>> {
         self.closing.set(reason).ok()?;
         let sessions = self.sessions.upgrade()?;
+        sessions.release(self);
         sessions.metrics.closed(reason);
         tracing::debug!(connection = %self.id, reason = reason.as_str(), "closing");
         if let Some(outlet) = self.websocket() {
@@ -138,17 +145,24 @@ impl Session {
         Some(sessions.closer.get()?.close(sid))
     }
 
+    /// Has the next sweep close it: until then answers that are on their way can leave.
+    pub fn doom(&self, reason: CloseReason) {
+        // The first reason counts.
+        let _ = self.doomed.set(reason);
+    }
+
     /// What is overdue, if anything is.
     fn overdue(&self, now: Instant, wall: SystemTime) -> Option<CloseReason> {
-        match self.expiry.load(Ordering::Acquire) {
-            NOT_ADMITTED => {
-                let waited = now.saturating_duration_since(*self.waits_since.lock());
+        if let Some(reason) = self.doomed.get() {
+            return Some(*reason);
+        }
+        match *self.tenant.lock() {
+            Tenant::Nobody { since } => {
+                let waited = now.saturating_duration_since(since);
                 (waited >= ADMISSION_DEADLINE).then_some(CloseReason::NotAdmitted)
             }
-            NEVER => None,
-            expiry => {
-                let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-                (wall >= u128::from(expiry)).then_some(CloseReason::TokenExpired)
+            Tenant::Peer { until, .. } => {
+                until.is_some_and(|until| wall >= until).then_some(CloseReason::TokenExpired)
             }
         }
     }
@@ -157,7 +171,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(sessions) = self.sessions.upgrade() {
-            sessions.forget(self);
+            sessions.release(self);
         }
     }
 }
@@ -202,11 +216,11 @@ impl Sessions {
             sid: OnceLock::new(),
             credentials: Mutex::new((!credentials.is_empty()).then_some(credentials)),
             connects: AtomicU8::new(0),
-            expiry: AtomicU64::new(NOT_ADMITTED),
-            waits_since: Mutex::new(Instant::now()),
+            tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),
+            doomed: OnceLock::new(),
             sessions: Arc::downgrade(self),
-            _held: held,
+            held: Mutex::new(Some(held)),
         });
         self.all.lock().insert(session.id, Arc::downgrade(&session));
         self.metrics.sessions.inc();
@@ -243,6 +257,10 @@ impl Sessions {
     /// Closes what is overdue: expired tokens, sessions that nobody was admitted on, readers that stopped reading.
     pub fn sweep(&self, now: Instant, wall: SystemTime) {
         for session in self.snapshot() {
+            if session.websocket().is_some_and(|outlet| outlet.is_closed()) {
+                self.release(&session);
+                continue;
+            }
             let stalled = session.websocket().is_some_and(|outlet| outlet.is_stalled(now));
             let overdue = if stalled { Some(CloseReason::SlowReader) } else { session.overdue(now, wall) };
             if let Some(reason) = overdue {
@@ -252,7 +270,11 @@ impl Sessions {
         }
     }
 
-    fn forget(&self, session: &Session) {
+    /// Frees what a session holds, once. The library keeps a session that nobody was admitted on until its own deadline,
+    /// also when its connection is long gone; its place is free before that.
+    fn release(&self, session: &Session) {
+        let Some(held) = session.held.lock().take() else { return };
+        drop(held);
         self.all.lock().remove(&session.id);
         if let Some(sid) = session.sid.get() {
             self.by_sid.lock().remove(sid);

@@ -1,11 +1,19 @@
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
 
+use super::mint::mint_token;
+use super::verify::verify_token;
 use super::*;
+use crate::config::key_material::KeyMaterial;
 use crate::config::policy::{
     AllowedOrigins, Auth, AuthMode, ClaimPaths, ConnectionLimits, DisconnectAfter, Drain, EventLimits,
-    Internal, Limits, PayloadLimits, Rate, RefusalDetail, Rooms, Server, SlowReader,
+    Internal, Issuer, Limits, PayloadLimits, Rate, RefusalDetail, Rooms, Server, SlowReader,
 };
 
 #[derive(Parser)]

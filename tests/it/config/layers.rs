@@ -164,10 +164,12 @@ fn dev_needs_nothing_and_ranks_below_files() {
     let policy = given.policy();
     assert_eq!(&*policy.auth.issuers[0].name, "dev");
     assert_eq!(policy.refusal_detail, RefusalDetail::Full);
-    let AllowedOrigins::List(origins) = policy.server.allowed_origins else { panic!("a list") };
-    assert!(origins.contains(&"http://localhost:5173".to_owned()));
+    assert_eq!(policy.server.allowed_origins, AllowedOrigins::Loopback);
     let shown = given.load().unwrap().effective.to_toml();
     assert!(shown.contains("# from serve --dev") && !shown.contains("dddd"), "{shown}");
     let given = given.and("app.toml", "refusals.detail = \"code\"");
     assert_eq!(given.policy().refusal_detail, RefusalDetail::Code);
+    let given = given.and("pages.toml", "server.allowed_origins = [\"https://app.example\"]");
+    let listed = AllowedOrigins::List(vec!["https://app.example".into()]);
+    assert_eq!(given.policy().server.allowed_origins, listed);
 }

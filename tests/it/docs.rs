@@ -1,0 +1,166 @@
+//! The documentation is held to the code: what it must name, what it names, and what it shows to be copied.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flowgate::config::{Loaded, Problems, Sources, load};
+use flowgate::metrics::{CloseReason, Metrics};
+use flowgate::reject::Code;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every page, by its path from the root.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages =
+        docs.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|e| e == "md"));
+    pages
+        .map(|path| (path.strip_prefix(root()).unwrap().to_owned(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+/// Fails with all the `names` that do not stand in backquotes in `text`.
+#[track_caller]
+fn names_all<'a>(page: &str, text: &str, names: impl IntoIterator<Item = &'a str>) {
+    let absent: Vec<&str> = names.into_iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(absent.is_empty(), "{page} does not name {absent:?}");
+}
+
+#[test]
+fn every_code_and_reason_is_explained() {
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let reasons = CloseReason::ALL.iter().map(|reason| reason.as_str());
+    names_all("README.md", &read("README.md"), codes.iter().copied());
+    names_all("docs/protocol.md", &read("docs/protocol.md"), codes.iter().copied().chain(reasons));
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let page = read("docs/configuration.md");
+    let loaded = app("").unwrap_or_else(|problems| panic!("{problems}"));
+    let settings = loaded.effective.to_json();
+    let keys: BTreeSet<&str> = settings
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|path| path.rsplit('.').next().unwrap())
+        .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    assert!(keys.len() > 40, "{keys:?}");
+    names_all("docs/configuration.md", &page, keys);
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let text = Metrics::new().render().unwrap();
+    let series: BTreeSet<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    assert!(series.contains("flowgate_refusals_total"), "{series:?}");
+    names_all("docs/operations.md", &read("docs/operations.md"), series);
+}
+
+#[test]
+fn every_source_file_that_is_named_exists() {
+    let mut named = 0;
+    for (page, text) in pages() {
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let is_source =
+                ["src/", "tests/", "config/", "examples/", "benches/"].iter().any(|d| quoted.starts_with(d));
+            if is_source && !quoted.contains([' ', '\n', '*']) {
+                assert!(
+                    root().join(quoted).exists(),
+                    "{} names {quoted}, which does not exist",
+                    page.display()
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 40, "{named}");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for (page, text) in pages() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if link.starts_with("http") || file.is_empty() {
+                continue;
+            }
+            let path = root().join(&page).parent().unwrap().join(file);
+            assert!(path.exists(), "{} links to {link}", page.display());
+        }
+    }
+}
+
+/// The blocks of a page that are fenced as this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("\n```{language}\n");
+    let bodies = text.split(&fence).skip(1);
+    bodies.map(|rest| rest.split("\n```").next().unwrap_or_default()).collect()
+}
+
+/// Loads this TOML over an issuer of the tests'. TOML that says who its issuers are, or needs none, stands alone.
+fn app(toml: &str) -> Result<Loaded, Problems> {
+    const ISSUER: &str = "[[auth.issuers]]\nname = \"tests\"\nalgorithms = [\"HS256\"]\nsecret_env = \"FLOWGATE_JWT_SECRET\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let alone = toml.contains("[[auth.issuers]]") || toml.contains("mode = \"off\"");
+    let mut paths = Vec::new();
+    for (name, text) in [("1.toml", ISSUER), ("2.toml", toml)].into_iter().skip(usize::from(alone)) {
+        paths.push(folder.path().join(name));
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    fs::copy(root().join("tests/fixtures/keys/p256.pub.pem"), folder.path().join("jwt.pub.pem")).unwrap();
+    let secrets = ["FLOWGATE_JWT_SECRET", "APP_SECRET_NEW", "APP_SECRET_OLD"];
+    let environment = secrets.iter().map(|name| (name.to_string(), "s".repeat(64))).collect();
+    load(&Sources { paths, environment, ..Sources::default() })
+}
+
+#[test]
+fn every_configuration_shown_loads() {
+    let mut shown = 0;
+    for (page, text) in pages() {
+        for toml in blocks(&text, "toml") {
+            if let Err(problems) = app(toml) {
+                panic!("in {}:\n{toml}\n{problems}", page.display());
+            }
+            shown += 1;
+        }
+    }
+    assert!(shown > 10, "{shown}");
+}
+
+#[test]
+fn the_team_policy_loads_and_is_the_one_shown() {
+    let text = read("examples/team.toml");
+    let Loaded { policy, warnings, .. } = app(&text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(warnings, []);
+    assert_eq!((policy.events.len(), policy.limits.events.per_socket.burst.get()), (2, 20));
+    let typed = policy.events["database-change"].typed.as_ref().unwrap();
+    assert_eq!((typed.exact_types.len(), typed.glob_types.len()), (4, 1));
+    assert!(
+        blocks(&read("README.md"), "toml").contains(&text.trim_end()),
+        "README.md shows another examples/team.toml"
+    );
+}
+
+#[test]
+fn the_client_shown_is_the_example() {
+    let text = read("examples/client.mjs");
+    for page in ["README.md", "docs/clients.md"] {
+        assert!(
+            blocks(&read(page), "js").contains(&text.trim_end()),
+            "{page} shows another examples/client.mjs"
+        );
+    }
+}

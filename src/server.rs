@@ -144,10 +144,9 @@ impl Server {
         self.public
     }
 
-    /// The public port's address as clients write it: `http://…`, or `https://…` where TLS is in the process.
-    pub fn public_url(&self) -> String {
-        let scheme = if self.policy.server.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.public)
+    /// What the public port speaks: `http`, or `https` where TLS is in the process.
+    pub fn scheme(&self) -> &'static str {
+        if self.policy.server.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where the operators' port listens.

@@ -1,6 +1,7 @@
 //! What `flowgate serve --dev` prints: tokens and a client to paste.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -32,7 +33,7 @@ pub fn secret() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// A token cannot be signed.
-pub fn welcome(url: &str, path: &str, secret: &str) -> anyhow::Result<String> {
+pub fn welcome(scheme: &str, address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<String> {
     let tokens = USERS
         .iter()
         .map(|(user, team)| Ok((*user, *team, mint(user, team, secret)?)))
@@ -44,8 +45,8 @@ pub fn welcome(url: &str, path: &str, secret: &str) -> anyhow::Result<String> {
     // Where every address is listened on, this machine's own is one.
     let host = if address.ip().is_unspecified() { "localhost".into() } else { address.ip().to_string() };
     let url = match address {
-        SocketAddr::V6(v6) if !v6.ip().is_unspecified() => format!("http://[{host}]:{}", address.port()),
-        _ => format!("http://{host}:{}", address.port()),
+        SocketAddr::V6(v6) if !v6.ip().is_unspecified() => format!("{scheme}://[{host}]:{}", address.port()),
+        _ => format!("{scheme}://{host}:{}", address.port()),
     };
     let token = tokens.first().map(|(_, _, token)| token.as_str()).unwrap_or_default();
     write!(

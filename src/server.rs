@@ -48,6 +48,9 @@ const LIBRARY_QUEUE: usize = 8192;
 /// The WebSocket read buffer of one connection. Events are small; a larger message grows it while it is read.
 const READ_BUFFER: usize = 512;
 
+/// How much longer than the session's own deadline the library waits for CONNECT: the former says why it closes.
+const LIBRARY_GRACE: Duration = Duration::from_secs(1);
+
 /// A sidecar before it listens.
 pub struct Builder {
     policy: Arc<Policy>,
@@ -213,7 +216,7 @@ fn protocol(policy: &Arc<Policy>, admission: &Arc<Admission>, path: &Arc<EventPa
         .ws_read_buffer_size(READ_BUFFER)
         .ws_max_message_size(hard_max)
         .ws_max_frame_size(hard_max)
-        .connect_timeout(ADMISSION_DEADLINE)
+        .connect_timeout(ADMISSION_DEADLINE + LIBRARY_GRACE)
         // Binary is off: a packet that announces attachments closes the connection.
         .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0));
     let (service, io) = transports(builder, &policy.server).build_svc();

@@ -71,7 +71,7 @@ async fn per_address() {
         "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[limits.events]\nper_address = {THREE}"
     ))
     .await;
-    let mut from = async |address: &str, user: &str| {
+    let from = async |address: &str, user: &str| {
         let headers = [("X-Forwarded-For", address)];
         let mut socket = RawSocket::open_with(sidecar.public, &headers).await.unwrap();
         socket.connect(&member(user, &["red"])).await.unwrap();
@@ -142,8 +142,9 @@ async fn every_kind_of_refusal_costs_the_same() {
     let mut ann = join(&sidecar, "ann", &["red"]).await;
     assert_eq!(ann.ask_as("no-such-event", "1").await["code"], "unknown_event");
     assert_eq!(ann.ask("1,2").await["code"], "invalid_payload");
-    assert_eq!(ann.ask("{\"a\":}").await["code"], "invalid_payload");
+    assert_eq!(ann.ask("{},null").await["code"], "invalid_payload");
     assert_eq!(ann.ask_as("no-such-event", "1").await["code"], "rate_limited");
+    assert_eq!(ann.ask("1,2").await["code"], "rate_limited");
 }
 
 #[tokio::test]
@@ -207,12 +208,12 @@ async fn what_is_no_event_of_the_policy() {
     {
         assert_eq!(ann.ask_as(name, "1").await["code"], "unknown_event", "{name}");
     }
-    for arguments in ["1,2", "{},{}", "null,null", "1,", "tru", "{\"a\":}", "'a'", "01", "NaN", "[1,]"] {
+    for arguments in ["1,2", "{},{}", "null,null", "\"a\",\"b\"", "1,2,3,4"] {
         assert_eq!(ann.ask(arguments).await["code"], "invalid_payload", "{arguments}");
     }
     assert_eq!(ben.heard_until_now().await, Vec::<String>::new());
     assert_eq!(sidecar.metric(&refusals("unknown_event")).await, 15.0 + 1.0);
-    assert_eq!(sidecar.metric(&refusals("invalid_payload")).await, 10.0);
+    assert_eq!(sidecar.metric(&refusals("invalid_payload")).await, 5.0);
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
 //! Tests of the whole sidecar over real sockets.
 
-mod harness;
-
 mod admission;
 mod bytes;
 mod config;
 mod docs;
+mod drain;
+mod harness;
+mod hostile_frames;
+mod http;
 mod jwks;
 mod keys;
 mod limits;
 mod order;
 mod plugin;
+mod process;
 mod proxy_protocol;
 mod rooms;
+mod slow_reader;
 mod tls;
 mod tokens;

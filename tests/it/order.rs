@@ -78,6 +78,8 @@ async fn a_polling_sender_and_a_polling_member_keep_order() {
 
 /// What a client sees that upgrades while events pass: joined, then from some event on every one, once, in order.
 async fn upgrades_in_the_middle(sidecar: &Sidecar, clients: u64, events: u64) {
+    /// Events that are on their way at once.
+    const BURST: u64 = 20;
     let (addr, team) = (sidecar.public, ["red"]);
     let mut readers = Vec::new();
     for at in 0..clients {
@@ -98,8 +100,8 @@ async fn upgrades_in_the_middle(sidecar: &Sidecar, clients: u64, events: u64) {
     for at in 0..events {
         sender.emit(&at.to_string()).await;
         // Paced by its own echo now and then, so that upgrades and events overlap.
-        if at % 5 == 4 {
-            reads_in_order(&mut sender, Some(at - 4), at).await;
+        if at % BURST == BURST - 1 {
+            reads_in_order(&mut sender, Some(at + 1 - BURST), at).await;
         }
     }
     for reader in readers {

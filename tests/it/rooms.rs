@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::packets::{self, EVENT};
+use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
 use crate::harness::{Sidecar, member};
 
@@ -150,5 +151,20 @@ async fn the_echo_comes_before_the_answer() {
             }
         }
         assert!(echoed >= answered, "answer {answered} came before its echo");
+    }
+}
+
+/// While polling, echo and answer wait in one queue, so that they alternate.
+#[tokio::test]
+async fn the_echo_comes_before_the_answer_while_polling() {
+    let sidecar = Sidecar::start("").await;
+    let mut ann = Polling::join(sidecar.public, &member("ann", &["red"])).await;
+    for at in 0..20 {
+        let ask = packets::event(EVENT, &at.to_string(), Some(at));
+        assert_eq!(ann.post(&ask).await.status, 200);
+    }
+    for at in 0..20 {
+        assert_eq!(packets::heard(&ann.packet().await.unwrap()), Some(at.to_string().as_str()));
+        assert_eq!(packets::answer(&ann.packet().await.unwrap(), at).unwrap()["ok"], true);
     }
 }

@@ -98,8 +98,9 @@ async fn when_it_was_never_let_in() {
     assert!(refused_polling.connect(&json!({ "token": "a.b.c" })).await.is_err());
     let _abandoned = Polling::open(sidecar.public).await;
     sidecar.until("flowgate_sessions", 4.0).await;
-    // Gone before CONNECT. The library holds on to it until its own time for that is over.
+    // Gone before CONNECT. Its place is free at once, although the library holds on to it for a while.
     drop(RawSocket::open(sidecar.public).await);
+    sidecar.until("flowgate_sessions", 4.0).await;
     within("the refused one's end", refused.closed()).await;
     within("the silent one's end", silent.closed()).await;
     sidecar.until_empty().await;

@@ -56,8 +56,9 @@ impl Http {
         Http { tcp: socket.connect(address).await.unwrap(), read: Vec::new() }
     }
 
+    /// Sends bytes as they are. The other side may have closed already, which the missing answer tells.
     pub async fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
-        self.tcp.write_all(bytes.as_ref()).await.unwrap();
+        self.tcp.write_all(bytes.as_ref()).await.ok();
     }
 
     /// Sends a request head and body; `Content-Length` is added to a body.

@@ -19,9 +19,10 @@ use tower::{Layer, Service, ServiceExt};
 use crate::config::policy::{Policy, Server as ServerPolicy};
 use crate::connect::admission::Admission;
 use crate::connect::token::{Refreshers, Verifier};
-use crate::edge::accept::{Connections, accept};
+use crate::edge::accept::{Connections, Port, accept};
 use crate::edge::caps::Caps;
 use crate::edge::front::{Front, Protocol};
+use crate::edge::tls::Tls;
 use crate::event::entry::EventPath;
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
@@ -117,15 +118,20 @@ impl Builder {
             .set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
         let front =
             Arc::new(Front::new(policy.clone(), caps.clone(), sessions.clone(), metrics.clone(), protocol));
+        let (public_addr, internal_addr) = (public.local_addr()?, internal.local_addr()?);
         let connections = Arc::<Connections>::default();
+        let tls = policy.server.tls.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+        let port = Port { front: front.clone(), connections: connections.clone(), tls: tls.clone() };
+        let mut tasks = vec![
+            owned(serve_internal(internal, &front, &admission, &path)?),
+            owned(sweep(sessions.clone(), connections, caps, path)),
+        ];
+        tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         let server = Server {
-            public: public.local_addr()?,
-            internal: internal.local_addr()?,
-            accepting: tokio::spawn(accept(public, front.clone(), connections.clone())),
-            _tasks: vec![
-                owned(serve_internal(internal, &front, &admission, &path)?),
-                owned(sweep(sessions.clone(), connections, caps, path)),
-            ],
+            public: public_addr,
+            internal: internal_addr,
+            accepting: tokio::spawn(accept(public, Arc::new(port))),
+            _tasks: tasks,
             _refreshers: refreshers,
             front,
             sessions,
@@ -139,6 +145,11 @@ impl Server {
     /// Where the public port listens.
     pub fn public_addr(&self) -> SocketAddr {
         self.public
+    }
+
+    /// What the public port speaks: `http`, or `https` where TLS is in the process.
+    pub fn scheme(&self) -> &'static str {
+        if self.policy.server.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where the operators' port listens.

@@ -55,12 +55,13 @@ fn summary(loaded: &Loaded) -> String {
     };
     format!(
         "The configuration is fine{warnings}.\n\
-         listens on {}{}, internally on {}\n\
+         listens on {}{}{}, internally on {}\n\
          admits {origins}\n\
          auth {}, issuers: {}\n\
          events: {}\n",
         server.listen,
         server.path,
+        if server.tls.is_some() { " with TLS" } else { "" },
         internal.listen,
         format!("{:?}", auth.mode).to_lowercase(),
         if issuers.is_empty() { "none".into() } else { issuers.join(", ") },

@@ -33,7 +33,7 @@ pub fn secret() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// A token cannot be signed.
-pub fn welcome(address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<String> {
+pub fn welcome(scheme: &str, address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<String> {
     let tokens = USERS
         .iter()
         .map(|(user, team)| Ok((*user, *team, mint(user, team, secret)?)))
@@ -45,8 +45,8 @@ pub fn welcome(address: SocketAddr, path: &str, secret: &str) -> anyhow::Result<
     // Where every address is listened on, this machine's own is one.
     let host = if address.ip().is_unspecified() { "localhost".into() } else { address.ip().to_string() };
     let url = match address {
-        SocketAddr::V6(v6) if !v6.ip().is_unspecified() => format!("http://[{host}]:{}", address.port()),
-        _ => format!("http://{host}:{}", address.port()),
+        SocketAddr::V6(v6) if !v6.ip().is_unspecified() => format!("{scheme}://[{host}]:{}", address.port()),
+        _ => format!("{scheme}://{host}:{}", address.port()),
     };
     let token = tokens.first().map(|(_, _, token)| token.as_str()).unwrap_or_default();
     write!(

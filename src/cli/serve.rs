@@ -94,10 +94,10 @@ fn serve(policy: Policy, dev_secret: Option<&str>) -> anyhow::Result<()> {
 
 /// Standard output carries these lines and nothing else: scripts wait for them.
 fn announce(server: &Server, path: &str, dev_secret: Option<&str>) -> anyhow::Result<()> {
-    println!("listening on http://{}", server.public_addr());
+    println!("listening on {}://{}", server.scheme(), server.public_addr());
     println!("internal on http://{}", server.internal_addr());
     if let Some(secret) = dev_secret {
-        println!("{}", dev::welcome(server.public_addr(), path, secret)?);
+        println!("{}", dev::welcome(server.scheme(), server.public_addr(), path, secret)?);
     }
     Ok(())
 }

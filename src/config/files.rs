@@ -1,8 +1,13 @@
 //! Files and folders of settings, read into TOML.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
+
+/// No key, set of keys or certificate is larger; a path that names a device would otherwise be read without end. Bytes.
+const LARGEST_KEY_FILE: u64 = 1 << 20;
 
 /// A file of settings, its text parsed.
 pub(super) struct SettingsFile {
@@ -108,6 +113,21 @@ fn place(text: &str, at: usize) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!(":{line}:{column}")
+}
+
+/// The content of a file with keys or certificates; never empty. Blocks.
+///
+/// # Errors
+/// What is wrong with it, as a phrase that begins with its path.
+pub(super) fn read_key_file(path: &Path) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST_KEY_FILE + 1).read_to_end(&mut content));
+    match read {
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        Ok(0) => Err(format!("{} is empty", path.display())),
+        Ok(size) if size as u64 > LARGEST_KEY_FILE => Err(format!("{} is larger than 1MiB", path.display())),
+        Ok(_) => Ok(content),
+    }
 }
 
 fn about_file(path: &Path, found: String, mend: &str) -> Problem {

@@ -4,6 +4,7 @@
 //! `layer`, checked against the schema; the `config` crate lays the layers over each other; `raw` holds the result as
 //! types; `compile` turns it into the policy. Every problem is collected, and one is enough not to start.
 
+pub mod certificate;
 mod compile;
 mod dev;
 mod effective;

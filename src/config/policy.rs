@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::certificate::Certificate;
 use super::key_material::KeyMaterial;
 
 /// Everything the process acts on.
@@ -48,8 +50,21 @@ pub struct Server {
     pub allowed_origins: AllowedOrigins,
     /// Whether a request without an `Origin` header may connect.
     pub allow_missing_origin: bool,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose `X-Forwarded-For` and PROXY protocol are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Set where the public port speaks TLS.
+    pub tls: Option<Tls>,
+}
+
+/// `[server.tls]`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Where the certificate chain is, to be read again when it changes.
+    pub certificate_file: PathBuf,
+    /// Where the private key is, likewise.
+    pub key_file: PathBuf,
+    /// What was in both files when the settings were read.
+    pub certificate: Certificate,
 }
 
 /// `server.allowed_origins`.

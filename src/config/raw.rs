@@ -30,6 +30,15 @@ pub(super) struct Server {
     pub allowed_origins: Vec<String>,
     pub allow_missing_origin: bool,
     pub trusted_proxies: Vec<String>,
+    #[serde(default)]
+    pub tls: Tls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub certificate_file: Option<String>,
+    pub key_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -60,6 +60,7 @@ const SERVER: Keys = &[
     ("allowed_origins", Texts),
     ("allow_missing_origin", Boolean),
     ("trusted_proxies", Texts),
+    ("tls", Table(&[("certificate_file", Text), ("key_file", Text)])),
 ];
 
 const AUTH: Keys = &[

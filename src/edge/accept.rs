@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,16 +11,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, service_fn};
 
 use super::front::Front;
-use super::origin;
+use super::proxy_protocol::{self, Introduced, Opening};
+use super::tls::Tls;
+use super::{origin, proxy};
 use crate::link::outlet::{Outlet, UNACKNOWLEDGED_TIMEOUT};
 use crate::link::outlet_io::OutletIo;
+use crate::link::plaintext::Plaintext;
+use crate::reject::Code;
 
-/// A request head that has not arrived by then never will; it is also how long an idle kept-alive connection stays.
+/// A request head that has not arrived by then never will; it is also how long an idle kept-alive connection stays. The
+/// stages before it, a PROXY header and the TLS handshake, have as long each.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A stock client sends about ten headers, a browser behind proxies about thirty.
@@ -54,8 +61,18 @@ impl Connections {
     }
 }
 
+/// What every connection of the public port needs.
+pub struct Port {
+    /// Answers its requests.
+    pub front: Arc<Front>,
+    /// Knows it for as long as it is open.
+    pub connections: Arc<Connections>,
+    /// Encrypts it, where `server.tls` says so.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// Accepts until the future is dropped; then every connection that is still plain HTTP is dropped with it.
-pub async fn accept(listener: TcpListener, front: Arc<Front>, connections: Arc<Connections>) -> Infallible {
+pub async fn accept(listener: TcpListener, port: Arc<Port>) -> Infallible {
     let mut tasks = JoinSet::new();
     let mut backoff = MIN_BACKOFF;
     loop {
@@ -63,13 +80,11 @@ pub async fn accept(listener: TcpListener, front: Arc<Front>, connections: Arc<C
             accepted = listener.accept() => match accepted {
                 Ok((tcp, remote)) => {
                     backoff = MIN_BACKOFF;
-                    let outlet = Outlet::new(tcp, remote, front.policy().limits.slow_reader);
-                    if let Err(error) = prepare(outlet.tcp()) {
+                    if let Err(error) = prepare(&tcp) {
                         tracing::debug!(%error, "connection closed before it was served");
                         continue;
                     }
-                    connections.add(&outlet);
-                    tasks.spawn(serve(outlet, front.clone()));
+                    tasks.spawn(port.clone().serve(tcp, remote));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -94,24 +109,83 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))
 }
 
-/// Serves one connection until it closes or becomes a WebSocket.
-async fn serve(outlet: Arc<Outlet>, front: Arc<Front>) {
-    let io = TokioIo::new(OutletIo::new(outlet.clone()));
-    let cors = origin::cors(&front.policy().server);
-    let answer = service_fn(move |request| {
-        let (front, outlet) = (front.clone(), outlet.clone());
-        async move { Ok::<_, Infallible>(front.answer(outlet, request).await) }
-    });
-    let service = TowerToHyperService::new(ServiceBuilder::new().layer(cors).service(answer));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(io, service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        tracing::trace!(%error, "connection ended");
+impl Port {
+    /// Serves one connection until it closes or becomes a WebSocket.
+    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
+        let policy = self.front.policy();
+        if !proxy::is_trusted(remote.ip(), &policy.server.trusted_proxies) {
+            let outlet = self.outlet(tcp, remote);
+            let io = Opening::unintroduced(OutletIo::new(outlet.clone()), remote.ip());
+            return self.serve_opening(io, outlet).await;
+        }
+        // Boxed, like every stage that few connections have: the others' tasks are not larger for it.
+        if let Some((tcp, introduced)) = Box::pin(self.introduce(tcp, remote)).await {
+            let outlet = self.outlet(tcp, introduced.source.unwrap_or(remote));
+            let io = Opening::introduced(OutletIo::new(outlet.clone()), introduced.read_ahead);
+            self.serve_opening(io, outlet).await;
+        }
+    }
+
+    fn outlet(&self, tcp: TcpStream, remote: SocketAddr) -> Arc<Outlet> {
+        let outlet = Outlet::new(tcp, remote, self.front.policy().limits.slow_reader);
+        self.connections.add(&outlet);
+        outlet
+    }
+
+    /// What a trusted proxy says of the connection; `None` closes it.
+    async fn introduce(&self, mut tcp: TcpStream, remote: SocketAddr) -> Option<(TcpStream, Introduced)> {
+        match tokio::time::timeout(HEAD_DEADLINE, proxy_protocol::read(&mut tcp)).await {
+            Ok(Ok(introduced)) => Some((tcp, introduced)),
+            Ok(Err(error)) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.front.metrics().refused(Code::Malformed);
+                    tracing::info!(%remote, why = %error, "malformed PROXY protocol header from a trusted proxy");
+                }
+                None
+            }
+            // A proxy that opens connections in advance is no fault.
+            Err(_) => None,
+        }
+    }
+
+    async fn serve_opening(&self, io: Opening, outlet: Arc<Outlet>) {
+        match &self.tls {
+            None => self.serve_http(io, outlet).await,
+            Some(tls) => Box::pin(self.serve_tls(tls, io, outlet)).await,
+        }
+    }
+
+    async fn serve_tls(&self, tls: &Tls, io: Opening, outlet: Arc<Outlet>) {
+        outlet.encrypt();
+        match tokio::time::timeout(HEAD_DEADLINE, tls.accept(io)).await {
+            Ok(Ok(stream)) => self.serve_http(Plaintext::new(stream, outlet.clone()), outlet).await,
+            Ok(Err(error)) => tracing::debug!(remote = %outlet.remote(), %error, "no TLS connection"),
+            Err(_) => tracing::debug!(remote = %outlet.remote(), "the TLS handshake took too long"),
+        }
+    }
+
+    async fn serve_http(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        outlet: Arc<Outlet>,
+    ) {
+        let front = self.front.clone();
+        let cors = origin::cors(&front.policy().server);
+        let answer = service_fn(move |request| {
+            let (front, outlet) = (front.clone(), outlet.clone());
+            async move { Ok::<_, Infallible>(front.answer(outlet, request).await) }
+        });
+        let service = TowerToHyperService::new(ServiceBuilder::new().layer(cors).service(answer));
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades()
+            .await;
+        if let Err(error) = served {
+            tracing::trace!(%error, "connection ended");
+        }
     }
 }

@@ -94,6 +94,11 @@ impl Front {
         &self.policy
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// From now on no session is opened.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);

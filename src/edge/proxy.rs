@@ -37,6 +37,7 @@ pub fn client_address(remote: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
 
 /// Whether a proxy of ours has this address.
 pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
     trusted.iter().any(|network| network.contains(&address))
 }
 

@@ -50,6 +50,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             allowed_origins: AllowedOrigins::Any,
             allow_missing_origin: true,
             trusted_proxies: Vec::new(),
+            tls: None,
         },
         internal: Internal { listen: ([127, 0, 0, 1], 0).into() },
         auth: Auth {

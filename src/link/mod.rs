@@ -1,9 +1,10 @@
 //! One client's link: the guarded TCP connection ([`outlet`], and the byte stream the library sees, [`outlet_io`]), the
 //! Engine.IO [`session`] on it, and the [`tally`] of what the library still has to write, read
-//! from the frames it wrote ([`websocket`]).
+//! from the frames it wrote ([`websocket`]), with TLS above it ([`plaintext`]).
 
 pub mod outlet;
 pub mod outlet_io;
+pub mod plaintext;
 pub mod session;
 pub mod tally;
 pub mod websocket;

@@ -40,6 +40,8 @@ pub struct Outlet {
     lane: Mutex<Lane>,
     /// Bytes in the lane, readable without its lock.
     waiting: AtomicUsize,
+    /// The library has bytes of which the kernel takes none.
+    refused: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -73,6 +75,8 @@ struct Lane {
 enum State {
     /// Nothing of ours may be written. A tally is there once a session has been bound to this connection.
     Library(Option<Arc<Tally>>),
+    /// TLS is spoken here: the same, for good.
+    Encrypted(Option<Arc<Tally>>),
     Direct,
 }
 
@@ -91,13 +95,9 @@ impl Outlet {
                 stalled_since: None,
             }),
             waiting: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         })
-    }
-
-    /// The stream, for its socket options.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.tcp
     }
 
     /// The address at the other end of the TCP connection, which may be a proxy's.
@@ -108,7 +108,24 @@ impl Outlet {
     /// Binds the session whose WebSocket this connection is about to become; from here on the library's packets are
     /// counted in its tally.
     pub fn bind(&self, tally: Arc<Tally>) {
-        self.lane.lock().state = State::Library(Some(tally));
+        match &mut self.lane.lock().state {
+            State::Encrypted(bound) => *bound = Some(tally),
+            state => *state = State::Library(Some(tally)),
+        }
+    }
+
+    /// From here on TLS is spoken on this connection, so that nothing but the library's way leads to its peer.
+    pub fn encrypt(&self) {
+        self.lane.lock().state = State::Encrypted(None);
+    }
+
+    /// The tally of the session whose WebSocket this is about to become, where TLS is spoken: its frames can only be
+    /// counted before they are encrypted.
+    pub fn tally_above_tls(&self) -> Option<Arc<Tally>> {
+        match &self.lane.lock().state {
+            State::Encrypted(tally) => tally.clone(),
+            State::Library(_) | State::Direct => None,
+        }
     }
 
     /// Whether the connection has been closed from this side.
@@ -132,13 +149,16 @@ impl Outlet {
         if self.is_closed() {
             return Offer::Closed;
         }
-        if let State::Library(tally) = &lane.state {
-            if !tally.as_ref().is_some_and(|tally| tally.is_even() && is_websocket()) {
-                count_library_packet();
-                return Offer::Library;
-            }
-            lane.state = State::Direct;
+        let is_ours = match &lane.state {
+            State::Direct => true,
+            State::Library(tally) => tally.as_ref().is_some_and(|tally| tally.is_even() && is_websocket()),
+            State::Encrypted(_) => false,
+        };
+        if !is_ours {
+            count_library_packet();
+            return Offer::Library;
         }
+        lane.state = State::Direct;
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting + frame.len() > self.limits.max_queued {
             return Offer::Overflow;
@@ -165,10 +185,10 @@ impl Outlet {
 
     /// Whether bytes have waited too long for the kernel to take any: ours, or those of a write of the library's.
     pub fn is_stalled(&self, now: Instant) -> bool {
-        let mut lane = self.lane.lock();
-        if lane.is_empty() && lane.stalled_since.is_none() {
+        if self.waiting.load(Ordering::Relaxed) == 0 && !self.refused.load(Ordering::Relaxed) {
             return false;
         }
+        let mut lane = self.lane.lock();
         let since = *lane.stalled_since.get_or_insert(now);
         now.saturating_duration_since(since) >= self.limits.max_stall
     }
@@ -246,12 +266,14 @@ impl Outlet {
                 Ok(taken) => break taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     lane.stalled_since.get_or_insert_with(Instant::now);
+                    self.refused.store(true, Ordering::Relaxed);
                     ready!(self.tcp.poll_write_ready(cx))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         };
         lane.stalled_since = None;
+        self.refused.store(false, Ordering::Relaxed);
         if taken < buffer.len() {
             lane.rest = Bytes::copy_from_slice(&buffer[taken..]);
             self.waiting.fetch_add(lane.rest.len(), Ordering::Release);
@@ -301,7 +323,10 @@ impl Outlet {
         loop {
             let ours = if matches!(lane.state, State::Direct) { lane.queue.len() } else { 0 };
             if lane.rest.is_empty() && ours == 0 {
-                lane.stalled_since = None;
+                // What the library could not hand over still waits, and its next attempt does not begin a new wait.
+                if !self.refused.load(Ordering::Relaxed) {
+                    lane.stalled_since = None;
+                }
                 if lane.queue.is_empty() && lane.queue.capacity() > KEPT_QUEUE_SLOTS {
                     lane.queue = VecDeque::new();
                 }

@@ -47,7 +47,7 @@ impl Tally {
         while let Some((opcode, payload, rest)) = split_frame(buffer) {
             self.saw_frames.store(true, Ordering::Release);
             if opcode == TEXT_FRAME {
-                self.wrote_packet(payload);
+                self.wrote_packet(payload, payload.len() as u64);
             }
             buffer = rest;
         }
@@ -61,15 +61,16 @@ impl Tally {
     /// Counts the packets in the body of a poll response.
     pub fn wrote_poll_body(&self, body: &[u8]) {
         for packet in body.split(|byte| *byte == RECORD_SEPARATOR) {
-            self.wrote_packet(packet);
+            self.wrote_packet(packet, packet.len() as u64);
         }
     }
 
     /// A CONNECT reply begins with `40`, an event with `42`; everything else the library sends on its own account.
-    fn wrote_packet(&self, packet: &[u8]) {
-        match packet {
+    /// `start` is at least its first two bytes, where it has so many, and `length` all it has.
+    pub(super) fn wrote_packet(&self, start: &[u8], length: u64) {
+        match start {
             [b'4', b'2', ..] => {
-                self.written_bytes.fetch_add(packet.len() as u64, Ordering::AcqRel);
+                self.written_bytes.fetch_add(length, Ordering::AcqRel);
                 self.written.fetch_add(1, Ordering::AcqRel);
             }
             [b'4', b'0', ..] => {

@@ -14,6 +14,8 @@ mod limits;
 mod order;
 mod plugin;
 mod process;
+mod proxy_protocol;
 mod rooms;
 mod slow_reader;
+mod tls;
 mod tokens;

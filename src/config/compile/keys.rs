@@ -1,18 +1,12 @@
 //! An issuer's keys: which of the five settings names them, and reading what it names.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
-
 use jsonwebtoken::Algorithm;
 
 use super::Report;
+use crate::config::files::read_key_file;
 use crate::config::key_material::{KeyError, KeyMaterial};
 use crate::config::key_path::KeyPath;
 use crate::config::raw::{self, OneOrMany};
-
-/// No key or set of keys is larger; a path that names a device would otherwise be read without end. Bytes.
-const LARGEST_KEY_FILE: u64 = 1 << 20;
 
 const FIVE: &str = "secret_env, secret_file, public_key_file, jwks_file or jwks_url";
 
@@ -149,17 +143,17 @@ fn environment(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<
 
 /// Reads a file named by the settings, relative to the file that names it.
 fn file(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
-    let path: PathBuf = report.folder(at).join(name);
-    let mut content = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(LARGEST_KEY_FILE + 1).read_to_end(&mut content));
-    let fault = match read {
-        Err(error) => format!("{} cannot be read: {error}", path.display()),
-        Ok(0) => format!("{} is empty", path.display()),
-        Ok(size) if size as u64 > LARGEST_KEY_FILE => format!("{} is larger than 1MiB", path.display()),
-        Ok(_) => return Some(content),
-    };
-    report.refuse(at, fault, "name a readable key file; its path is relative to the file that names it");
-    None
+    match read_key_file(&report.folder(at).join(name)) {
+        Ok(content) => Some(content),
+        Err(fault) => {
+            report.refuse(
+                at,
+                fault,
+                "name a readable key file; its path is relative to the file that names it",
+            );
+            None
+        }
+    }
 }
 
 fn url(text: &str, insecure_http: bool, at: &KeyPath, report: &mut Report<'_>) -> Option<url::Url> {

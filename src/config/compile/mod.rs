@@ -5,6 +5,7 @@ mod events;
 mod keys;
 mod limits;
 mod server;
+mod tls;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

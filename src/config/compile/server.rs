@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::Report;
+use super::{Report, tls};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{AllowedOrigins, Internal, Server};
 use crate::config::raw;
@@ -17,6 +17,7 @@ pub(super) fn server(raw: &raw::Server, auth: &raw::Auth, report: &mut Report<'_
     let transports = transports(&raw.transports, &at.key("transports"), report);
     let allowed_origins = origins(&raw.allowed_origins, &at.key("allowed_origins"), report);
     let trusted_proxies = proxies(&raw.trusted_proxies, &at.key("trusted_proxies"), report);
+    let tls = tls::compile(&raw.tls, &at.key("tls"), report);
     cookies_need_origins(raw, auth, report);
     let (polling, websocket) = transports?;
     Some(Server {
@@ -27,6 +28,7 @@ pub(super) fn server(raw: &raw::Server, auth: &raw::Auth, report: &mut Report<'_
         allowed_origins: allowed_origins?,
         allow_missing_origin: raw.allow_missing_origin,
         trusted_proxies: trusted_proxies?,
+        tls: tls?,
     })
 }
 

@@ -29,7 +29,7 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[auth]\naudience = []", &["auth.audience: unknown key"]),
     ("[relay]\nurl = \"x\"", &["relay: unknown key"]),
     ("[publish]\nurl = \"x\"", &["publish: unknown key"]),
-    ("[server.tls]\ncert = \"x\"", &["server.tls: unknown key"]),
+    ("[server.tls]\ncert = \"x\"", &["server.tls.cert: unknown key; known here: `certificate_file` or `key_file`"]),
     ("[events.database-change]\nschema = \"x\"", &["events.database-change.schema: unknown key"]),
     // The server.
     ("[server]\nlisten = \"localhost:3000\"", &["server.listen: \"localhost:3000\" is not an address to listen on; write \"127.0.0.1:3000\""]),

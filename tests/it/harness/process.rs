@@ -1,7 +1,9 @@
 //! The real binary, where the process itself is what a test is about.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ pub struct Process {
     lines: Receiver<String>,
     pub public: SocketAddr,
     pub internal: SocketAddr,
+    /// Its first line said so.
+    pub is_tls: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -40,6 +44,16 @@ impl Process {
         Self::start(command.env(SECRET_VARIABLE, secret()), folder)
     }
 
+    /// `serve` with these settings files, its log in a file.
+    pub fn serve_logging(settings: &[PathBuf], log: &Path) -> Self {
+        let mut command = flowgate(&["serve"]);
+        for path in settings {
+            command.arg("--config").arg(path);
+        }
+        command.env(SECRET_VARIABLE, secret()).stderr(File::create(log).unwrap());
+        Self::listening(&mut command, tempfile::tempdir().unwrap())
+    }
+
     /// `serve --dev` on free ports.
     pub fn serve_dev() -> Self {
         let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"];
@@ -47,17 +61,26 @@ impl Process {
     }
 
     fn start(command: &mut Command, folder: tempfile::TempDir) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::listening(command.stderr(Stdio::piped()), folder)
+    }
+
+    fn listening(command: &mut Command, folder: tempfile::TempDir) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let (send, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
         // Read so that the process never waits for it.
-        let mut stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        if let Some(mut stderr) = child.stderr.take() {
+            std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        }
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut process = Process { child, lines, public: unknown, internal: unknown, _folder: folder };
-        process.public = process.address("listening on http://");
+        let mut process =
+            Process { child, lines, public: unknown, internal: unknown, is_tls: false, _folder: folder };
+        let line = process.line();
+        let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
+        process.is_tls = url.starts_with("https://");
+        let (_, address) = url.split_once("://").unwrap();
+        process.public = address.parse().unwrap();
         process.internal = process.address("internal on http://");
         process
     }

@@ -32,6 +32,8 @@ pub enum CloseReason {
     NotAdmitted,
     /// CONNECT was sent too often.
     ConnectFlood,
+    /// Too many packets that are no events.
+    InboundBudget,
     /// A packet that the protocol does not allow: binary, oversize, broken.
     BadPacket,
     /// The client did not answer pings.
@@ -52,6 +54,7 @@ impl CloseReason {
         CloseReason::KeysUnavailable,
         CloseReason::NotAdmitted,
         CloseReason::ConnectFlood,
+        CloseReason::InboundBudget,
         CloseReason::BadPacket,
         CloseReason::Heartbeat,
         CloseReason::Client,
@@ -69,6 +72,7 @@ impl CloseReason {
             CloseReason::KeysUnavailable => "keys_unavailable",
             CloseReason::NotAdmitted => "not_admitted",
             CloseReason::ConnectFlood => "connect_flood",
+            CloseReason::InboundBudget => "inbound_budget",
             CloseReason::BadPacket => "bad_packet",
             CloseReason::Heartbeat => "heartbeat",
             CloseReason::Client => "client",

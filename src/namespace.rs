@@ -60,7 +60,7 @@ async fn admit(
 ) -> Result<(), Refusal> {
     // Every session's handshake request was given one by the edge.
     let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
-    let Some(id) = session.connect() else { return leave(&session, CloseReason::ConnectFlood).await };
+    let id = session.next_peer();
     match admission.admit(id, &session, auth.as_ref(), SystemTime::now()).await {
         Ok(admitted) => {
             session.admitted(id, admitted.peer.expires_at().map(|at| at + policy.auth.leeway));

@@ -45,6 +45,8 @@ codes! {
     BodyTooLarge = "body_too_large",
     /// HTTP 429: a rate or a cap of this client's address.
     TooManyRequests = "too_many_requests",
+    /// Not answered, closed: a TCP connection too many, of this address or in total.
+    TooManyConnections = "too_many_connections",
     /// HTTP 503: the process is going down.
     Draining = "draining",
     /// HTTP 503: the process serves as many connections as it may.

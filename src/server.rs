@@ -121,7 +121,12 @@ impl Builder {
         let (public_addr, internal_addr) = (public.local_addr()?, internal.local_addr()?);
         let connections = Arc::<Connections>::default();
         let tls = policy.server.tls.as_ref().map(Tls::new).transpose()?.map(Arc::new);
-        let port = Port { front: front.clone(), connections: connections.clone(), tls: tls.clone() };
+        let port = Port {
+            front: front.clone(),
+            connections: connections.clone(),
+            caps: caps.clone(),
+            tls: tls.clone(),
+        };
         let mut tasks = vec![
             owned(serve_internal(internal, &front, &admission, &path)?),
             owned(sweep(sessions.clone(), connections, caps, path)),

@@ -1,7 +1,12 @@
 //! Logging: to standard error, for people or as JSON lines.
 
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How to log.
 #[derive(Args, Debug)]
@@ -25,16 +30,21 @@ enum LogFormat {
 /// # Errors
 /// A filter that cannot be read.
 pub fn start(args: &LogArgs) -> anyhow::Result<()> {
-    use std::io::IsTerminal;
-    let filter = EnvFilter::try_new(&args.log)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = EnvFilter::try_new(&args.log)?.and(filter_fn(tells_no_bytes));
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+    let lines = match args.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
     Ok(())
+}
+
+/// At trace level libraries print what they read and write, tokens among it; whatever was asked for, they may not.
+fn tells_no_bytes(metadata: &Metadata<'_>) -> bool {
+    let ours = metadata.target().split("::").next() == Some(env!("CARGO_PKG_NAME"));
+    ours || *metadata.level() <= Level::DEBUG
 }

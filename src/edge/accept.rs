@@ -16,10 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, service_fn};
 
+use super::caps::Caps;
 use super::front::Front;
 use super::proxy_protocol::{self, Introduced, Opening};
 use super::tls::Tls;
 use super::{origin, proxy};
+use crate::link::inbound_io::InboundIo;
 use crate::link::outlet::{Outlet, UNACKNOWLEDGED_TIMEOUT};
 use crate::link::outlet_io::OutletIo;
 use crate::link::plaintext::Plaintext;
@@ -67,6 +69,8 @@ pub struct Port {
     pub front: Arc<Front>,
     /// Knows it for as long as it is open.
     pub connections: Arc<Connections>,
+    /// Counts them.
+    pub caps: Arc<Caps>,
     /// Encrypts it, where `server.tls` says so.
     pub tls: Option<Arc<Tls>>,
 }
@@ -80,7 +84,7 @@ pub async fn accept(listener: TcpListener, port: Arc<Port>) -> Infallible {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, remote)) => {
                     backoff = MIN_BACKOFF;
-                    if let Err(error) = prepare(&tcp) {
+                    if let Err(error) = prepare(&tcp, &port) {
                         tracing::debug!(%error, "connection closed before it was served");
                         continue;
                     }
@@ -104,9 +108,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn prepare(tcp: &TcpStream) -> io::Result<()> {
+fn prepare(tcp: &TcpStream, port: &Port) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))
+    let socket = SockRef::from(tcp);
+    // Else the kernel lets megabytes grow for a peer that does not read, beside what waits here.
+    socket.set_send_buffer_size(port.front.policy().limits.slow_reader.max_queued)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))
 }
 
 impl Port {
@@ -114,22 +121,29 @@ impl Port {
     async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         let policy = self.front.policy();
         if !proxy::is_trusted(remote.ip(), &policy.server.trusted_proxies) {
-            let outlet = self.outlet(tcp, remote);
+            let Some(outlet) = self.outlet(tcp, remote) else { return };
             let io = Opening::unintroduced(OutletIo::new(outlet.clone()), remote.ip());
             return self.serve_opening(io, outlet).await;
         }
         // Boxed, like every stage that few connections have: the others' tasks are not larger for it.
         if let Some((tcp, introduced)) = Box::pin(self.introduce(tcp, remote)).await {
-            let outlet = self.outlet(tcp, introduced.source.unwrap_or(remote));
+            let Some(outlet) = self.outlet(tcp, introduced.source.unwrap_or(remote)) else { return };
             let io = Opening::introduced(OutletIo::new(outlet.clone()), introduced.read_ahead);
             self.serve_opening(io, outlet).await;
         }
     }
 
-    fn outlet(&self, tcp: TcpStream, remote: SocketAddr) -> Arc<Outlet> {
-        let outlet = Outlet::new(tcp, remote, self.front.policy().limits.slow_reader);
+    /// `None` closes a connection that is one too many, in total or of its address.
+    fn outlet(&self, tcp: TcpStream, remote: SocketAddr) -> Option<Arc<Outlet>> {
+        let policy = self.front.policy();
+        let is_proxy = proxy::is_trusted(remote.ip(), &policy.server.trusted_proxies);
+        let Some(place) = self.caps.connection(remote.ip(), is_proxy) else {
+            self.front.metrics().refused(Code::TooManyConnections);
+            return None;
+        };
+        let outlet = Outlet::new(tcp, remote, policy.limits.slow_reader, Box::new(place));
         self.connections.add(&outlet);
-        outlet
+        Some(outlet)
     }
 
     /// What a trusted proxy says of the connection; `None` closes it.
@@ -169,7 +183,7 @@ impl Port {
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         outlet: Arc<Outlet>,
     ) {
-        let front = self.front.clone();
+        let (front, looked_at) = (self.front.clone(), outlet.clone());
         let cors = origin::cors(&front.policy().server);
         let answer = service_fn(move |request| {
             let (front, outlet) = (front.clone(), outlet.clone());
@@ -181,7 +195,7 @@ impl Port {
             .header_read_timeout(HEAD_DEADLINE)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(io), service)
+            .serve_connection(TokioIo::new(InboundIo::new(io, looked_at)), service)
             .with_upgrades()
             .await;
         if let Err(error) = served {

@@ -30,12 +30,21 @@ pub struct TurnedAway {
     pub retry_after: Duration,
 }
 
+/// TCP connections for each session that may be: a client that upgrades has two requests and its WebSocket open at once.
+const CONNECTIONS_PER_SESSION: u32 = 3;
+
 /// The caps of one process.
 pub struct Caps {
-    total: u32,
-    per_ip: u32,
     rate_total: DefaultDirectRateLimiter,
     rate_per_ip: DefaultKeyedRateLimiter<AddressKey>,
+    sessions: Arc<Places>,
+    connections: Arc<Places>,
+}
+
+/// Places, in total and for each address.
+struct Places {
+    total: u32,
+    per_ip: u32,
     held: Mutex<Held>,
 }
 
@@ -45,21 +54,21 @@ struct Held {
     by_address: HashMap<AddressKey, u32>,
 }
 
-/// One session's place; dropping it frees the place.
+/// One place; dropping it frees it.
 pub struct Slot {
-    caps: Arc<Caps>,
+    places: Arc<Places>,
     address: AddressKey,
 }
 
 impl Caps {
     /// All places free.
     pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
+        let connections = |sessions: u32| sessions.saturating_mul(CONNECTIONS_PER_SESSION);
         Arc::new(Caps {
-            total: limits.total,
-            per_ip: limits.per_ip,
             rate_total: RateLimiter::direct(quota(limits.handshakes_total)),
             rate_per_ip: RateLimiter::keyed(quota(limits.handshakes_per_ip)),
-            held: Mutex::default(),
+            sessions: Places::new(limits.total, limits.per_ip),
+            connections: Places::new(connections(limits.total), connections(limits.per_ip)),
         })
     }
 
@@ -67,22 +76,20 @@ impl Caps {
     ///
     /// The address's own rate is asked first: a client that is over it must not use up the process's. A trusted proxy
     /// that does not say whom it speaks for has neither rate nor cap of its own (`is_proxy`): it may be everybody.
-    pub fn take(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Result<Slot, TurnedAway> {
+    pub fn take(&self, address: IpAddr, is_proxy: bool) -> Result<Slot, TurnedAway> {
         let address = AddressKey::from(address);
         if !is_proxy && self.rate_per_ip.len() < MAX_TRACKED_ADDRESSES {
             self.rate_per_ip.check_key(&address).map_err(too_fast)?;
         }
-        let mut held = self.held.lock();
-        if !is_proxy && held.by_address.get(&address).is_some_and(|count| *count >= self.per_ip) {
-            return Err(TurnedAway { code: Code::TooManyRequests, retry_after: CAP_RETRY });
-        }
-        if held.total >= self.total {
-            return Err(TurnedAway { code: Code::Full, retry_after: CAP_RETRY });
-        }
+        let slot = self.sessions.take(address, is_proxy);
+        let slot = slot.map_err(|code| TurnedAway { code, retry_after: CAP_RETRY })?;
         self.rate_total.check().map_err(too_fast)?;
-        held.total += 1;
-        *held.by_address.entry(address).or_default() += 1;
-        Ok(Slot { caps: self.clone(), address })
+        Ok(slot)
+    }
+
+    /// Takes a place for a TCP connection from `address`; `None` when there are too many of them, whatever they carry.
+    pub fn connection(&self, address: IpAddr, is_proxy: bool) -> Option<Slot> {
+        self.connections.take(AddressKey::from(address), is_proxy).ok()
     }
 
     /// Forgets addresses whose rate has recovered.
@@ -90,16 +97,30 @@ impl Caps {
         self.rate_per_ip.retain_recent();
         self.rate_per_ip.shrink_to_fit();
     }
+}
 
-    /// Places taken.
-    pub fn held(&self) -> u32 {
-        self.held.lock().total
+impl Places {
+    fn new(total: u32, per_ip: u32) -> Arc<Self> {
+        Arc::new(Places { total, per_ip, held: Mutex::default() })
+    }
+
+    fn take(self: &Arc<Self>, address: AddressKey, is_proxy: bool) -> Result<Slot, Code> {
+        let mut held = self.held.lock();
+        if !is_proxy && held.by_address.get(&address).is_some_and(|count| *count >= self.per_ip) {
+            return Err(Code::TooManyRequests);
+        }
+        if held.total >= self.total {
+            return Err(Code::Full);
+        }
+        held.total += 1;
+        *held.by_address.entry(address).or_default() += 1;
+        Ok(Slot { places: self.clone(), address })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut held = self.caps.held.lock();
+        let mut held = self.places.held.lock();
         held.total = held.total.saturating_sub(1);
         if let Some(count) = held.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -157,7 +178,7 @@ mod tests {
         assert_eq!(code(caps.take(a, false)), Some(Code::Full));
         drop(first);
         assert_eq!(code(caps.take(a, false)), None);
-        assert_eq!(caps.held(), 1);
+        assert_eq!(caps.sessions.held.lock().total, 1);
     }
 
     #[test]
@@ -179,6 +200,17 @@ mod tests {
         let proxy: IpAddr = [10, 0, 0, 1].into();
         let _held = [caps.take(proxy, true).unwrap(), caps.take(proxy, true).unwrap()];
         assert_eq!(code(caps.take(proxy, true)), Some(Code::Full));
+    }
+
+    #[test]
+    fn connections_are_capped_whatever_they_carry() {
+        let caps = caps(100, 1, 100);
+        let a: IpAddr = [1, 1, 1, 1].into();
+        let held: Vec<_> = (0..CONNECTIONS_PER_SESSION).map(|_| caps.connection(a, false).unwrap()).collect();
+        assert!(caps.connection(a, false).is_none());
+        assert!(caps.connection(a, true).is_some());
+        drop(held);
+        assert!(caps.connection(a, false).is_some());
     }
 
     #[test]

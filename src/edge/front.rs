@@ -11,7 +11,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, RETRY_AFTER,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -22,8 +22,10 @@ use super::caps::{Caps, TurnedAway};
 use super::query::Query;
 use super::{handshake, origin, proxy};
 use crate::config::policy::{Policy, TokenSource};
+use crate::link::inbound::{SAMPLE, judge};
 use crate::link::outlet::Outlet;
 use crate::link::session::{Session, Sessions};
+use crate::link::tally::RECORD_SEPARATOR;
 use crate::metrics::Metrics;
 use crate::reject::Code;
 
@@ -136,6 +138,9 @@ impl Front {
         }
         if query.is_websocket {
             check_upgrade(&parts).map_err(Turn::malformed)?;
+            if !outlet.head_ended() {
+                return Err(Turn::malformed("bytes follow an upgrade that has not been answered"));
+            }
         }
         match query.sid {
             None if parts.method != Method::GET => Err(Turn::malformed("a session is opened with GET")),
@@ -148,7 +153,7 @@ impl Front {
                 match (query.is_websocket, &parts.method) {
                     (true, _) => self.upgrade(&session, &outlet, &mut parts, &query).await,
                     (false, &Method::GET) => self.poll(&session, &mut parts, &query).await,
-                    (false, &Method::POST) => self.post(&mut parts, &query, body).await,
+                    (false, &Method::POST) => self.post(&session, &mut parts, &query, body).await,
                     (false, _) => Err(Turn::malformed("polling uses GET and POST")),
                 }
             }
@@ -212,11 +217,18 @@ impl Front {
 
     async fn post(
         &self,
+        session: &Session,
         parts: &mut request::Parts,
         query: &Query<'_>,
         body: Incoming,
     ) -> Result<Answer, Turn> {
         let body = self.read_body(&parts.headers, body).await?;
+        for packet in body.split(|byte| *byte == RECORD_SEPARATOR) {
+            session.saw(judge(&packet[..packet.len().min(SAMPLE)]));
+        }
+        if session.closing().is_some() {
+            return Err(Turn::malformed("the session sent what it may not, or too much"));
+        }
         self.call(self.inner_request(parts, query, body)?).await
     }
 
@@ -314,6 +326,10 @@ fn check_upgrade(parts: &request::Parts) -> Result<(), &'static str> {
     };
     if parts.method != Method::GET {
         return Err("a WebSocket is opened with GET");
+    }
+    // Without it hyper cannot hand the connection over, and the session would wait for a WebSocket for ever.
+    if parts.version != Version::HTTP_11 || parts.extensions.get::<OnUpgrade>().is_none() {
+        return Err("a WebSocket is opened over HTTP/1.1");
     }
     if !has_token(UPGRADE, "websocket") || !has_token(CONNECTION, "upgrade") {
         return Err("not an upgrade to WebSocket");

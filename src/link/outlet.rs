@@ -13,8 +13,8 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::session::Session;
 use super::tally::Tally;
 use crate::config::policy::SlowReader;
 
@@ -43,6 +44,9 @@ pub struct Outlet {
     /// The library has bytes of which the kernel takes none.
     refused: AtomicBool,
     closed: AtomicBool,
+    head_ended: AtomicBool,
+    session: OnceLock<Weak<Session>>,
+    _place: Place,
 }
 
 /// What happened to a frame that was offered to an outlet.
@@ -59,6 +63,9 @@ pub enum Offer {
     /// The connection is gone.
     Closed,
 }
+
+/// Whatever is to be freed with a connection.
+pub type Place = Box<dyn Send + Sync>;
 
 struct Lane {
     state: State,
@@ -81,8 +88,8 @@ enum State {
 }
 
 impl Outlet {
-    /// Wraps an accepted stream.
-    pub fn new(tcp: TcpStream, remote: SocketAddr, limits: SlowReader) -> Arc<Self> {
+    /// Wraps an accepted stream, which keeps its `place` until it is closed.
+    pub fn new(tcp: TcpStream, remote: SocketAddr, limits: SlowReader, place: Place) -> Arc<Self> {
         Arc::new(Outlet {
             tcp,
             remote,
@@ -97,6 +104,9 @@ impl Outlet {
             waiting: AtomicUsize::new(0),
             refused: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            head_ended: AtomicBool::new(false),
+            session: OnceLock::new(),
+            _place: place,
         })
     }
 
@@ -106,12 +116,31 @@ impl Outlet {
     }
 
     /// Binds the session whose WebSocket this connection is about to become; from here on the library's packets are
-    /// counted in its tally.
-    pub fn bind(&self, tally: Arc<Tally>) {
+    /// counted in its tally, and what the client sends is counted against it.
+    pub fn bind(&self, session: &Arc<Session>) {
+        let tally = session.tally().clone();
         match &mut self.lane.lock().state {
             State::Encrypted(bound) => *bound = Some(tally),
             state => *state = State::Library(Some(tally)),
         }
+        // A connection carries one WebSocket, so it is bound once.
+        let _ = self.session.set(Arc::downgrade(session));
+    }
+
+    /// The session that was bound, if one was.
+    pub fn session(&self) -> Option<&Weak<Session>> {
+        self.session.get()
+    }
+
+    /// Says whether the last byte that was read ended a request's head.
+    pub fn note_end_of_head(&self, ended: bool) {
+        self.head_ended.store(ended, Ordering::Release);
+    }
+
+    /// Whether nothing was read after a request's head. What a client sends before it may would be read by hyper, and
+    /// then be a WebSocket frame that nobody has looked at.
+    pub fn head_ended(&self) -> bool {
+        self.head_ended.load(Ordering::Acquire)
     }
 
     /// From here on TLS is spoken on this connection, so that nothing but the library's way leads to its peer.
@@ -193,9 +222,21 @@ impl Outlet {
         now.saturating_duration_since(since) >= self.limits.max_stall
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Closes at once: what the kernel has taken still goes out, everything else is dropped.
     pub fn kill(&self) {
         self.close_locked(&mut self.lane.lock());
+    }
+
+    /// Closes with a reset: a peer that does not read must not leave what it has not read in the kernel.
+    pub fn abort(&self) {
+        // Without it the kernel goes on keeping the bytes; the connection is closed all the same.
+        let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+        self.kill();
     }
 
     /// Sends what is queued as far as the kernel takes it, then a WebSocket close frame (RFC 6455 §5.5.1) if it is a
@@ -369,6 +410,8 @@ impl Lane {
         match &self.state {
             State::Direct => true,
             State::Library(tally) => tally.as_ref().is_some_and(|tally| tally.saw_frames()),
+            // Its frames are not ours to make.
+            State::Encrypted(_) => false,
         }
     }
 

@@ -68,7 +68,7 @@ mod tests {
         tcp.writable().await.unwrap();
         socket2::SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
         let limits = SlowReader { max_queued: 1 << 20, max_stall: Duration::from_secs(10) };
-        let outlet = Outlet::new(tcp, remote, limits);
+        let outlet = Outlet::new(tcp, remote, limits, Box::new(()));
         let mut io = OutletIo::new(outlet.clone());
         let mut write = || {
             let mut cx = Context::from_waker(std::task::Waker::noop());

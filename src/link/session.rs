@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +13,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+use super::inbound::Inbound;
 use super::outlet::Outlet;
 use super::tally::Tally;
 use super::websocket::GOING_AWAY;
@@ -25,6 +26,23 @@ pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(6);
 
 /// CONNECT packets that one session may send; a stock client sends one.
 const MAX_CONNECTS: u8 = 3;
+
+/// Packets and frames that are no events which one session may have sent beyond what was forgiven. An honest client
+/// answers a ping every 25 s and may send WebSocket pings of its own.
+const MAX_OTHERS: u32 = 200;
+
+/// How many of them each sweep forgives; at four sweeps a second, 20 a second.
+const OTHERS_FORGIVEN: u32 = 5;
+
+/// What carries a session now.
+pub enum Carrier {
+    /// HTTP requests, through the library.
+    Polling,
+    /// This connection, which is a WebSocket or about to become one.
+    WebSocket(Arc<Outlet>),
+    /// The WebSocket that it was, or was about to become, is gone.
+    Gone,
+}
 
 /// Who is on a session.
 enum Tenant {
@@ -45,11 +63,15 @@ pub struct Session {
     id: PeerId,
     address: IpAddr,
     tally: Arc<Tally>,
-    websocket: OnceLock<Arc<Outlet>>,
+    /// Held weakly: the connection's descriptor is freed with the connection, however long the library keeps the session.
+    websocket: OnceLock<Weak<Outlet>>,
     /// Known for sessions that began with polling; a credential, so it is never printed.
     sid: OnceLock<String>,
     credentials: Mutex<Option<HeaderMap>>,
     connects: AtomicU8,
+    had_peer: AtomicBool,
+    /// Packets that were no events, less what the sweeps have forgiven.
+    others: AtomicU32,
     tenant: Mutex<Tenant>,
     closing: OnceLock<CloseReason>,
     /// Why the next sweep is to close it.
@@ -70,23 +92,41 @@ impl Session {
     }
 
     /// What the library holds for this session.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 
-    /// The connection that is, or is about to become, this session's WebSocket.
-    pub fn websocket(&self) -> Option<&Arc<Outlet>> {
-        self.websocket.get()
+    /// What carries it now.
+    pub fn carrier(&self) -> Carrier {
+        match self.websocket.get().map(Weak::upgrade) {
+            None => Carrier::Polling,
+            Some(Some(outlet)) if !outlet.is_closed() => Carrier::WebSocket(outlet),
+            Some(_) => Carrier::Gone,
+        }
     }
 
     /// Binds the connection on which this session asks for a WebSocket; `false` if it has asked before, which no
     /// stock client does.
-    pub fn bind_websocket(&self, outlet: &Arc<Outlet>) -> bool {
-        if self.websocket.set(outlet.clone()).is_err() {
+    pub fn bind_websocket(self: &Arc<Self>, outlet: &Arc<Outlet>) -> bool {
+        if self.websocket.set(Arc::downgrade(outlet)).is_err() {
             return false;
         }
-        outlet.bind(self.tally.clone());
+        outlet.bind(self);
         true
+    }
+
+    /// Counts what its client sent, and closes it when that is too much or what no client of this server sends.
+    pub fn saw(&self, inbound: Inbound) {
+        let reason = match inbound {
+            Inbound::Event => return,
+            Inbound::Connect if self.connects.fetch_add(1, Ordering::AcqRel) < MAX_CONNECTS => return,
+            Inbound::Other if self.others.fetch_add(1, Ordering::AcqRel) < MAX_OTHERS => return,
+            Inbound::Connect => CloseReason::ConnectFlood,
+            Inbound::Other => CloseReason::InboundBudget,
+            Inbound::Forbidden => CloseReason::BadPacket,
+        };
+        // Nobody waits for it: this runs while the client's bytes are read.
+        drop(self.close(reason));
     }
 
     /// The handshake's headers that may carry a token. Taken once, so that a token is not kept for the session's life;
@@ -95,16 +135,12 @@ impl Session {
         self.credentials.lock().take().unwrap_or_default()
     }
 
-    /// Counts a CONNECT and gives its peer a number; `None` when this session has sent too many.
+    /// The number of the peer that a CONNECT asks to admit.
     ///
     /// The first peer has the connection's own number. One that follows it has another: what the first held may be freed
     /// only after the second has come in, and must not be taken for the second's.
-    pub fn connect(&self) -> Option<PeerId> {
-        match self.connects.fetch_add(1, Ordering::AcqRel) {
-            0 => Some(self.id),
-            earlier if earlier < MAX_CONNECTS => Some(PeerId::next()),
-            _ => None,
-        }
+    pub fn next_peer(&self) -> PeerId {
+        if self.had_peer.swap(true, Ordering::AcqRel) { PeerId::next() } else { self.id }
     }
 
     /// A peer was admitted; `until` is when its token is no longer honoured, `None` for never.
@@ -134,15 +170,21 @@ impl Session {
         sessions.release(self);
         sessions.metrics.closed(reason);
         tracing::debug!(connection = %self.id, reason = reason.as_str(), "closing");
-        if let Some(outlet) = self.websocket() {
+        if let Carrier::WebSocket(outlet) = self.carrier() {
             match reason {
-                CloseReason::SlowReader | CloseReason::SendFailed => outlet.kill(),
+                CloseReason::SlowReader | CloseReason::SendFailed => outlet.abort(),
                 // Stock clients take it as a closed transport and come back.
                 _ => outlet.close(GOING_AWAY),
             }
         }
-        let sid = self.sid.get()?.clone();
-        Some(sessions.closer.get()?.close(sid))
+        sessions.close_polling(self)
+    }
+
+    /// Forgives some of what it sent that was no event.
+    fn forgive(&self) {
+        let forgiven = |others: u32| Some(others.saturating_sub(OTHERS_FORGIVEN));
+        // The closure always gives a value.
+        let _ = self.others.fetch_update(Ordering::AcqRel, Ordering::Acquire, forgiven);
     }
 
     /// Has the next sweep close it: until then answers that are on their way can leave.
@@ -216,6 +258,8 @@ impl Sessions {
             sid: OnceLock::new(),
             credentials: Mutex::new((!credentials.is_empty()).then_some(credentials)),
             connects: AtomicU8::new(0),
+            had_peer: AtomicBool::new(false),
+            others: AtomicU32::new(0),
             tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),
             doomed: OnceLock::new(),
@@ -257,17 +301,28 @@ impl Sessions {
     /// Closes what is overdue: expired tokens, sessions that nobody was admitted on, readers that stopped reading.
     pub fn sweep(&self, now: Instant, wall: SystemTime) {
         for session in self.snapshot() {
-            if session.websocket().is_some_and(|outlet| outlet.is_closed()) {
-                self.release(&session);
-                continue;
-            }
-            let stalled = session.websocket().is_some_and(|outlet| outlet.is_stalled(now));
+            session.forgive();
+            let stalled = match session.carrier() {
+                // The library may not have noticed, if it was about to become one.
+                Carrier::Gone => {
+                    self.release(&session);
+                    drop(self.close_polling(&session));
+                    continue;
+                }
+                Carrier::WebSocket(outlet) => outlet.is_stalled(now),
+                Carrier::Polling => false,
+            };
             let overdue = if stalled { Some(CloseReason::SlowReader) } else { session.overdue(now, wall) };
             if let Some(reason) = overdue {
                 // Nobody waits for it: a sweep must not hang on one session.
                 drop(session.close(reason));
             }
         }
+    }
+
+    /// Has the library let go of a session that polls, or did when it last heard of it.
+    fn close_polling(&self, session: &Session) -> Option<JoinHandle<()>> {
+        Some(self.closer.get()?.close(session.sid.get()?.clone()))
     }
 
     /// Frees what a session holds, once. The library keeps a session that nobody was admitted on until its own deadline,

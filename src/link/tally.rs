@@ -19,7 +19,7 @@ pub struct Tally {
 }
 
 /// What separates packets in a long-polling payload (Engine.IO protocol 4, "Packet encoding").
-const RECORD_SEPARATOR: u8 = 0x1e;
+pub const RECORD_SEPARATOR: u8 = 0x1e;
 
 impl Tally {
     /// Counts one packet of `bytes` that the library is about to be given.

@@ -6,7 +6,7 @@ use socketioxide::socket::Socket;
 
 use super::frame::Frame;
 use crate::link::outlet::{Offer, Outlet};
-use crate::link::session::Session;
+use crate::link::session::{Carrier, Session};
 use crate::metrics::CloseReason;
 use crate::peer::PeerId;
 
@@ -35,17 +35,21 @@ impl Member {
     pub fn deliver(&self, frame: &Frame, round: &mut Round) -> bool {
         let Some(session) = self.session.upgrade() else { return false };
         let give = || session.tally().give(frame.packet_len());
-        let offer = match session.websocket() {
-            Some(outlet) => outlet.offer(frame.websocket(), || self.is_websocket(round), give),
-            None => {
+        let carrier = session.carrier();
+        let offer = match &carrier {
+            Carrier::WebSocket(outlet) => outlet.offer(frame.websocket(), || self.is_websocket(round), give),
+            Carrier::Polling => {
                 give();
                 Offer::Library
             }
+            Carrier::Gone => Offer::Closed,
         };
         let closed = match offer {
             Offer::Queued => None,
             Offer::NeedsFlush => {
-                round.to_flush.extend(session.websocket().cloned());
+                if let Carrier::WebSocket(outlet) = carrier {
+                    round.to_flush.push(outlet);
+                }
                 None
             }
             Offer::Library => self.deliver_through_library(&session, frame, round).err(),

@@ -8,6 +8,7 @@ mod drain;
 mod harness;
 mod hostile_frames;
 mod http;
+mod inbound;
 mod jwks;
 mod keys;
 mod limits;

@@ -98,7 +98,7 @@ async fn a_stall_is_enough() {
 /// Acknowledgements are what waits here: their number is bounded too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_asks_and_never_reads_is_closed() {
-    let sidecar = Sidecar::start("[limits.slow_reader]\nmax_stall = \"2s\"").await;
+    let sidecar = Sidecar::start("[limits.slow_reader]\nmax_queued = \"16KiB\"\nmax_stall = \"2s\"").await;
     let mut honest = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;
     let mut stuck = RawSocket::open_narrow(sidecar.public).await;
     stuck.connect(&member("eve", &["blue"])).await.unwrap();

@@ -69,16 +69,16 @@ async fn a_refused_socket_hears_nothing_and_reaches_nobody() {
 #[tokio::test]
 async fn another_namespace_is_none() {
     let sidecar = Sidecar::start("").await;
-    let mut socket = RawSocket::open(sidecar.public).await;
     let auth = member("ann", &["red"]);
     for namespace in ["/admin", "/socket.io", "/%2e%2e", "//"] {
+        let mut socket = RawSocket::open(sidecar.public).await;
         socket.send(&format!("40{namespace},{auth}")).await;
-        let answer = socket.packet().await.expect("an answer");
-        assert!(answer.starts_with(&format!("4{namespace},")), "{answer}");
+        assert_eq!(within("the end", socket.closed()).await, Vec::<String>::new(), "{namespace}");
+        let mut polling = Polling::open(sidecar.public).await;
+        assert_eq!(polling.post(&format!("40{namespace},{auth}")).await.status, 400, "{namespace}");
     }
-    assert_eq!(sidecar.metric("flowgate_peers").await, 0.0);
-    socket.connect(&auth).await.unwrap();
-    sidecar.until("flowgate_peers", 1.0).await;
+    assert_eq!(sidecar.metric(&closes("bad_packet")).await, 8.0);
+    assert_eq!(sidecar.metric("flowgate_admissions_total").await, 0.0);
 }
 
 #[tokio::test]

@@ -79,23 +79,23 @@ pub static WORLDS: LazyLock<Vec<World>> = LazyLock::new(|| {
 /// Rates that a handful of packets use up; see [`limited`].
 static LIMITED: LazyLock<Arc<Policy>> = LazyLock::new(|| {
     let mut policy = policy(&[ISSUER, PASS]);
+    policy.limits.events.per_address = per_second(1_000_000_000);
     let events = &mut policy.limits.events;
     events.per_socket = per_second(2);
     events.per_user = per_second(3);
-    events.per_team = per_second(4);
-    events.per_address = per_second(5);
+    events.per_team = per_second(6);
     Arc::new(policy)
 });
 
-/// A pipeline with all its buckets full, where a socket may send 2 events, a user 3, an address 5, and a team take 4.
-/// Of its three senders the first two are one user; all have one address.
+/// A pipeline with all its buckets full, where a socket may send 2 events, a user 3, and a team take 6. Of its four senders
+/// the first two are one user; all are in one team.
 pub fn limited() -> World {
     let pipeline = Pipeline::new(LIMITED.clone(), Vec::new(), noon());
     let sender = |subject| {
         let peer = peer_of(Standing::Verified, Some(subject), &["red"], None);
         pipeline.sender(Arc::new(peer), noon())
     };
-    let senders = vec![sender("ada"), sender("ada"), sender("bob")];
+    let senders = vec![sender("ada"), sender("ada"), sender("bob"), sender("cleo")];
     World { name: "limited", policy: LIMITED.clone(), pipeline, senders }
 }
 

@@ -54,4 +54,4 @@ macro_rules! replays {
     };
 }
 
-replays!(config, frames, jwks, jwt, packets);
+replays!(config, frames, jwks, jwt, packets, proxy_header);

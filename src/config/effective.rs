@@ -37,7 +37,7 @@ impl Effective {
 /// Writes one table: its own values first, then the tables inside it, as TOML wants.
 fn show(text: &mut String, header: &str, value: &Value, shape: &'static Shape) {
     let (leaves, tables): (Vec<_>, Vec<_>) =
-        parts(value, shape).into_iter().partition(|(_, _, shape)| shape.is_leaf());
+        parts(value, shape).into_iter().partition(|(_, value, shape)| is_value(value, shape));
     for (key, value, _) in leaves {
         let _ = writeln!(text, "{} = {}  # from {}", bare_or_quoted(key), toml_of(value), origins(value));
     }
@@ -52,7 +52,7 @@ fn show(text: &mut String, header: &str, value: &Value, shape: &'static Shape) {
                 }
             }
             _ => {
-                if parts(value, shape).iter().any(|(_, _, shape)| shape.is_leaf()) {
+                if parts(value, shape).iter().any(|(_, value, shape)| is_value(value, shape)) {
                     let _ = writeln!(text, "\n[{header}]");
                 }
                 show(text, &header, value, shape);
@@ -67,18 +67,26 @@ fn flatten(
     value: &Value,
     shape: &'static Shape,
 ) {
-    if let (Shape::Entries { by, entry }, ValueKind::Array(entries)) = (shape, &value.kind) {
+    if is_value(value, shape) {
+        let setting = serde_json::json!({ "value": json_of(value), "origin": origins(value) });
+        settings.insert(path.to_string(), setting);
+    } else if let (Shape::Entries { by, entry }, ValueKind::Array(entries)) = (shape, &value.kind) {
         for value in entries {
             let name = key_path::name_of(value, by).unwrap_or_default();
             flatten(settings, &path.entry(by, name), value, entry);
         }
-    } else if shape.is_leaf() {
-        let setting = serde_json::json!({ "value": json_of(value), "origin": origins(value) });
-        settings.insert(path.to_string(), setting);
     } else {
         for (key, value, shape) in parts(value, shape) {
             flatten(settings, &path.key(key), value, shape);
         }
+    }
+}
+
+/// Whether this is written as `key = value`. An array of tables without any is: somebody erased them, which must be seen.
+fn is_value(value: &Value, shape: &Shape) -> bool {
+    match (shape, &value.kind) {
+        (Shape::Entries { .. }, ValueKind::Array(entries)) => entries.is_empty(),
+        _ => shape.is_leaf(),
     }
 }
 

@@ -38,14 +38,17 @@ pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 /// How messages name [`DEFAULT_TOML`].
 pub const BUILT_IN: &str = "config/default.toml (built in)";
 
-/// Where settings come from, in rising rank: the built-in defaults, `dev_secret`, `VITE_CORS_ORIGIN`, `paths`, the
-/// `FLOWGATE__…` variables, `flags`.
+/// Where settings come from, in rising rank: the built-in defaults, `dev_secret`, `VITE_CORS_ORIGIN`, `paths`, `texts`,
+/// the `FLOWGATE__…` variables, `flags`.
 ///
 /// Nothing is read from the process itself, so that tests and embedders decide.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// Files, and folders whose `*.toml` are read in name order.
     pub paths: Vec<PathBuf>,
+    /// TOML held in memory, as a file would hold it: how messages name it, and the text. Paths in it are relative to the
+    /// working directory.
+    pub texts: Vec<(String, String)>,
     /// The environment: settings, and the secrets that `secret_env` names.
     pub environment: Vec<(String, String)>,
     /// Settings from the command line.
@@ -158,6 +161,9 @@ impl Stack {
         for file in sources.paths.iter().flat_map(|path| files::read(path, problems)).collect::<Vec<_>>() {
             stack.layers.push(Layer::new(&file.origin, file.settings, problems));
             stack.folders.insert(file.origin, file.folder);
+        }
+        for (origin, text) in &sources.texts {
+            stack.toml(origin, text, problems);
         }
         stack.environment(&sources.environment, problems);
         for flag in &sources.flags {

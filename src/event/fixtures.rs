@@ -30,6 +30,15 @@ pub fn peer(teams: &[&str]) -> Peer {
     }
 }
 
+/// A peer that came in another way, that bears another subject, or that chose one of its teams at the handshake.
+pub fn peer_of(standing: Standing, subject: Option<&str>, teams: &[&str], chosen: Option<&str>) -> Peer {
+    let mut peer = peer(teams);
+    peer.standing = standing;
+    peer.subject = subject.map(Into::into);
+    peer.chosen_team = chosen.and_then(|chosen| peer.teams.iter().find(|team| ***team == *chosen).cloned());
+    peer
+}
+
 /// As many events a second, and at once.
 pub fn per_second(count: u32) -> Rate {
     let count = std::num::NonZeroU32::new(count).unwrap_or(std::num::NonZeroU32::MIN);

@@ -21,6 +21,20 @@ fn folders_are_read_in_name_order() {
 }
 
 #[test]
+fn texts_rank_above_files_and_below_the_environment() {
+    let mut given =
+        Given::file("server.path = \"/file\"\ndrain.spread = \"1s\"\nlimits.payload.max_depth = 3")
+            .env("FLOWGATE__DRAIN__SPREAD", "3s");
+    let text = "server.path = \"/text\"\ndrain.spread = \"2s\"";
+    given.sources.texts.push(("the text".into(), text.into()));
+    let policy = given.policy();
+    assert_eq!((policy.server.path.as_str(), policy.limits.payload.max_depth), ("/text/", 3));
+    assert_eq!(policy.drain.spread, Duration::from_secs(3));
+    given.sources.texts.push(("another".into(), "server.pth = 1".into()));
+    assert!(given.problems().starts_with("another: server.pth: "), "{}", given.problems());
+}
+
+#[test]
 fn layers_merge_by_key_and_by_name() {
     let given = Given::file(
         r#"

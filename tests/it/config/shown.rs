@@ -63,3 +63,15 @@ fn show_tells_values_and_origins_and_no_secrets() {
     let policies = (format!("{:?}", again.policy().limits), format!("{:?}", given.policy().limits));
     assert_eq!(policies.0, policies.1);
 }
+
+#[test]
+fn show_tells_what_was_erased() {
+    let given = Given::file("events.database-change.types = []");
+    let effective = given.load().unwrap().effective;
+    let text = effective.to_toml();
+    let line = "types = []  # from ";
+    assert!(text.contains(line) && !text.contains("[[events.database-change.types]]"), "{text}");
+    assert_eq!(effective.to_json()["events.database-change.types"]["value"], serde_json::json!([]));
+    let again = Given::nothing().env("APP_SECRET", &"s".repeat(64)).and("shown.toml", &text).policy();
+    assert!(again.events["database-change"].typed.as_ref().unwrap().exact_types.is_empty());
+}

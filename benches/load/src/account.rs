@@ -24,10 +24,7 @@ impl CpuReading {
     /// # Errors
     /// When there is no such process, or `/proc` cannot be read.
     pub fn of(pid: u32) -> Result<Self> {
-        Ok(Self {
-            threads: threads(pid)?,
-            whole: whole(pid)?,
-        })
+        Ok(Self { threads: threads(pid)?, whole: whole(pid)? })
     }
 
     /// CPU time since an `earlier` reading of the same process: to the nanosecond while no thread has ended between the
@@ -35,10 +32,7 @@ impl CpuReading {
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Duration {
         let complete = !self.threads.is_empty()
-            && earlier
-                .threads
-                .keys()
-                .all(|thread| self.threads.contains_key(thread));
+            && earlier.threads.keys().all(|thread| self.threads.contains_key(thread));
         if !complete {
             return self.whole.saturating_sub(earlier.whole);
         }
@@ -56,8 +50,7 @@ impl CpuReading {
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     let status = read(pid, "status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes =
-        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     Ok(kilobytes.with_context(|| format!("/proc/{pid}/status has no VmRSS in kB"))? * 1024)
 }
 
@@ -71,10 +64,7 @@ fn threads(pid: u32) -> Result<BTreeMap<u32, Duration>> {
             continue;
         };
         let thread = entry.file_name().to_string_lossy().parse();
-        let on_cpu = text
-            .split_whitespace()
-            .next()
-            .and_then(|field| field.parse().ok());
+        let on_cpu = text.split_whitespace().next().and_then(|field| field.parse().ok());
         if let (Ok(thread), Some(on_cpu)) = (thread, on_cpu) {
             times.insert(thread, Duration::from_nanos(on_cpu));
         }
@@ -90,15 +80,10 @@ fn whole(pid: u32) -> Result<Duration> {
     let stat = read(pid, "stat")?;
     // The second field is the command in parentheses and may hold anything; utime and stime are the 14th and 15th.
     let after_command = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = |index| {
-        after_command
-            .split_whitespace()
-            .nth(index)
-            .and_then(|field: &str| field.parse::<u32>().ok())
-    };
-    let (user, system) = ticks(11)
-        .zip(ticks(12))
-        .with_context(|| format!("/proc/{pid}/stat has no CPU times"))?;
+    let ticks =
+        |index| after_command.split_whitespace().nth(index).and_then(|field: &str| field.parse::<u32>().ok());
+    let (user, system) =
+        ticks(11).zip(ticks(12)).with_context(|| format!("/proc/{pid}/stat has no CPU times"))?;
     Ok(TICK * user + TICK * system)
 }
 
@@ -112,27 +97,15 @@ mod tests {
     use super::*;
 
     fn reading(threads: &[(u32, u64)], whole_ms: u64) -> CpuReading {
-        let threads = threads
-            .iter()
-            .map(|&(thread, nanos)| (thread, Duration::from_nanos(nanos)))
-            .collect();
-        CpuReading {
-            threads,
-            whole: Duration::from_millis(whole_ms),
-        }
+        let threads = threads.iter().map(|&(thread, nanos)| (thread, Duration::from_nanos(nanos))).collect();
+        CpuReading { threads, whole: Duration::from_millis(whole_ms) }
     }
 
     #[test]
     fn new_threads_count_and_an_ended_thread_falls_back_to_the_process() {
         let start = reading(&[(1, 100), (2, 50)], 10);
-        assert_eq!(
-            reading(&[(1, 300), (2, 50), (3, 7)], 20).since(&start),
-            Duration::from_nanos(207)
-        );
-        assert_eq!(
-            reading(&[(1, 300)], 30).since(&start),
-            Duration::from_millis(20)
-        );
+        assert_eq!(reading(&[(1, 300), (2, 50), (3, 7)], 20).since(&start), Duration::from_nanos(207));
+        assert_eq!(reading(&[(1, 300)], 30).since(&start), Duration::from_millis(20));
         assert_eq!(reading(&[], 40).since(&start), Duration::from_millis(30));
     }
 

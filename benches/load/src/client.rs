@@ -49,14 +49,7 @@ impl Client {
     /// A client whose connection attempt has begun; `request` upgrades it and `connect` is its Socket.IO CONNECT.
     #[must_use]
     pub fn new(stream: TcpStream, request: String, connect: String) -> Self {
-        Self {
-            stream,
-            stage: Stage::Connecting,
-            request,
-            connect,
-            carry: Vec::new(),
-            unsent: Vec::new(),
-        }
+        Self { stream, stage: Stage::Connecting, request, connect, carry: Vec::new(), unsent: Vec::new() }
     }
 
     /// The socket, for registering it with a poll.
@@ -96,10 +89,7 @@ impl Client {
                 return Err(error).context("connecting to the server");
             }
             if let Err(error) = self.stream.peer_addr() {
-                ensure!(
-                    error.kind() == io::ErrorKind::NotConnected,
-                    "connecting to the server: {error}"
-                );
+                ensure!(error.kind() == io::ErrorKind::NotConnected, "connecting to the server: {error}");
                 return Ok(());
             }
             self.stream.set_nodelay(true)?;
@@ -129,10 +119,7 @@ impl Client {
             let carried = self.carry.len();
             scratch[..carried].copy_from_slice(&self.carry);
             let read = match self.stream.read(&mut scratch[carried..]) {
-                Ok(0) => bail!(
-                    "the server closed the connection while the client was {:?}",
-                    self.stage
-                ),
+                Ok(0) => bail!("the server closed the connection while the client was {:?}", self.stage),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -142,10 +129,7 @@ impl Client {
             let filled = carried + read;
             let used = self.consume(&scratch[..filled], sink)?;
             self.carry.extend_from_slice(&scratch[used..filled]);
-            ensure!(
-                self.carry.len() <= MAX_CARRY,
-                "the server sent a frame of more than {MAX_CARRY} bytes"
-            );
+            ensure!(self.carry.len() <= MAX_CARRY, "the server sent a frame of more than {MAX_CARRY} bytes");
             // A read that left room has emptied the socket: the next byte makes a new edge, so no second read is needed.
             if filled < scratch.len() && !hung_up {
                 return Ok(());
@@ -176,24 +160,15 @@ impl Client {
         Ok(at)
     }
 
-    fn handle(
-        &mut self,
-        frame: Frame,
-        payload: &[u8],
-        sink: &mut impl FnMut(Incoming<'_>),
-    ) -> Result<()> {
+    fn handle(&mut self, frame: Frame, payload: &[u8], sink: &mut impl FnMut(Incoming<'_>)) -> Result<()> {
         match frame.opcode {
             frame::TEXT if frame.fin => self.handle_text(payload, sink),
             frame::PING => self.send_frame(frame::PONG, payload),
             frame::PONG => Ok(()),
-            frame::CLOSE => bail!(
-                "the server sent a close frame {:?}",
-                String::from_utf8_lossy(payload)
-            ),
-            opcode => bail!(
-                "the server sent a frame this load does not read (opcode {opcode}, fin {})",
-                frame.fin
-            ),
+            frame::CLOSE => bail!("the server sent a close frame {:?}", String::from_utf8_lossy(payload)),
+            opcode => {
+                bail!("the server sent a frame this load does not read (opcode {opcode}, fin {})", frame.fin)
+            }
         }
     }
 
@@ -212,10 +187,7 @@ impl Client {
                 self.stage = Stage::Admitted;
                 sink(Incoming::Admitted);
             }
-            ([b'4', b'4', ..], _) => bail!(
-                "the server refused CONNECT: {}",
-                String::from_utf8_lossy(text)
-            ),
+            ([b'4', b'4', ..], _) => bail!("the server refused CONNECT: {}", String::from_utf8_lossy(text)),
             _ => bail!(
                 "the server sent {:?} while the client was {:?}",
                 String::from_utf8_lossy(text),

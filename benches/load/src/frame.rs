@@ -37,10 +37,7 @@ pub fn parse(buffer: &[u8]) -> Option<Frame> {
     let (&first, &second) = (buffer.first()?, buffer.get(1)?);
     let (length, mut start) = match second & !MASKED {
         126 => (u16::from_be_bytes(array(buffer, 2)?) as usize, 4),
-        127 => (
-            usize::try_from(u64::from_be_bytes(array(buffer, 2)?)).ok()?,
-            10,
-        ),
+        127 => (usize::try_from(u64::from_be_bytes(array(buffer, 2)?)).ok()?, 10),
         short => (short as usize, 2),
     };
     let mask = if second & MASKED == 0 {
@@ -50,13 +47,7 @@ pub fn parse(buffer: &[u8]) -> Option<Frame> {
         Some(array(buffer, start - 4)?)
     };
     let end = start.checked_add(length)?;
-    (buffer.len() >= end).then_some(Frame {
-        fin: first & FIN != 0,
-        opcode: first & 0x0F,
-        mask,
-        start,
-        end,
-    })
+    (buffer.len() >= end).then_some(Frame { fin: first & FIN != 0, opcode: first & 0x0F, mask, start, end })
 }
 
 /// Appends one masked frame, as a client must send it.
@@ -114,10 +105,7 @@ mod tests {
                 assert_eq!(parse(&wire[..cut]), None, "{length} bytes cut to {cut}");
             }
             let frame = parse(&wire).unwrap();
-            assert_eq!(
-                (frame.fin, frame.opcode, frame.end),
-                (true, TEXT, wire.len())
-            );
+            assert_eq!((frame.fin, frame.opcode, frame.end), (true, TEXT, wire.len()));
             let mut read = wire[frame.start..frame.end].to_vec();
             apply_mask(&mut read, frame.mask.unwrap());
             assert_eq!(read, payload);
@@ -125,10 +113,7 @@ mod tests {
             wire.clear();
             write_unmasked(&mut wire, TEXT, &payload);
             let frame = parse(&wire).unwrap();
-            assert_eq!(
-                (frame.mask, &wire[frame.start..frame.end]),
-                (None, &payload[..])
-            );
+            assert_eq!((frame.mask, &wire[frame.start..frame.end]), (None, &payload[..]));
         }
     }
 }

@@ -46,11 +46,7 @@ impl Ledger {
     /// Enters an event that `sender` sends now and returns its task id.
     pub fn enter(&mut self, sender: usize) -> u64 {
         let task = self.next;
-        self.sends[slot(task)] = Some(Send {
-            at: Instant::now(),
-            sender,
-            awaited: self.audience,
-        });
+        self.sends[slot(task)] = Some(Send { at: Instant::now(), sender, awaited: self.audience });
         self.next += 1;
         task
     }
@@ -80,8 +76,7 @@ impl Ledger {
         let send = self.sends[slot(task)].as_mut()?;
         if self.recording {
             let nanos = at.saturating_duration_since(send.at).as_nanos();
-            self.latencies
-                .push(u32::try_from(nanos).unwrap_or(u32::MAX));
+            self.latencies.push(u32::try_from(nanos).unwrap_or(u32::MAX));
         }
         send.awaited = send.awaited.saturating_sub(1);
         (send.awaited == 0).then_some(send.sender)
@@ -96,12 +91,8 @@ impl Ledger {
     pub fn percentiles(&mut self) -> Option<(f64, f64)> {
         self.latencies.sort_unstable();
         let at = |percent: usize| {
-            let rank = (self.latencies.len() * percent)
-                .div_ceil(100)
-                .saturating_sub(1);
-            self.latencies
-                .get(rank)
-                .map(|&nanos| f64::from(nanos) / 1e6)
+            let rank = (self.latencies.len() * percent).div_ceil(100).saturating_sub(1);
+            self.latencies.get(rank).map(|&nanos| f64::from(nanos) / 1e6)
         };
         at(50).zip(at(99))
     }
@@ -122,18 +113,13 @@ mod tests {
         ledger.record(true);
         assert_eq!((ledger.enter(7), ledger.enter(8)), (0, 1));
         let text = |task: u64| {
-            format!(
-                r#"["database-changed",{{"type":"task-updated","taskId":{task},"timestamp":1}}]"#
-            )
+            format!(r#"["database-changed",{{"type":"task-updated","taskId":{task},"timestamp":1}}]"#)
         };
         let later = Instant::now() + Duration::from_millis(3);
         assert_eq!(ledger.deliver(text(1).as_bytes(), later), None);
         assert_eq!(ledger.deliver(text(2).as_bytes(), later), None);
         assert_eq!(ledger.deliver(text(1).as_bytes(), later), Some(8));
-        assert_eq!(
-            (ledger.received, ledger.foreign, ledger.expected()),
-            (2, 1, 4)
-        );
+        assert_eq!((ledger.received, ledger.foreign, ledger.expected()), (2, 1, 4));
         let (p50, p99) = ledger.percentiles().unwrap();
         assert!(p50 >= 3.0 && p50 <= p99, "{p50} {p99}");
     }

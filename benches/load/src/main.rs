@@ -13,10 +13,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments
-        .iter()
-        .any(|argument| argument == "--help" || argument == "-h")
-    {
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
@@ -33,11 +30,7 @@ fn main() -> ExitCode {
         }
     };
     if only_needs {
-        options
-            .peers
-            .iter()
-            .filter_map(|peer| peer.needs())
-            .for_each(|need| println!("{need}"));
+        options.peers.iter().filter_map(|peer| peer.needs()).for_each(|need| println!("{need}"));
         return ExitCode::SUCCESS;
     }
     run(&options)
@@ -57,11 +50,7 @@ fn run(options: &Options) -> ExitCode {
     } else {
         "full windows"
     };
-    let setting = [
-        machine(),
-        pinning,
-        format!("medians of {} repeats, {length}", options.repeats),
-    ];
+    let setting = [machine(), pinning, format!("medians of {} repeats, {length}", options.repeats)];
     print!("{}", report::render(&cells, options, &setting));
     if cells.iter().flat_map(|cell| &cell.runs).any(Result::is_err) {
         ExitCode::FAILURE
@@ -72,11 +61,7 @@ fn run(options: &Options) -> ExitCode {
 
 fn describe(cores: Cores) -> String {
     let core = |core: Option<usize>| core.map_or("any".to_owned(), |core| core.to_string());
-    format!(
-        "servers on core {}, load on core {}",
-        core(cores.server),
-        core(cores.load)
-    )
+    format!("servers on core {}, load on core {}", core(cores.server), core(cores.load))
 }
 
 fn machine() -> String {

@@ -34,11 +34,7 @@ pub fn change(kind: &str, task: u64, ack: bool) -> String {
 
 /// Appends a masked frame with a valid change whose task id is `task`.
 pub fn write_change(out: &mut Vec<u8>, task: u64) {
-    frame::write_masked(
-        out,
-        frame::TEXT,
-        change("task-updated", task, false).as_bytes(),
-    );
+    frame::write_masked(out, frame::TEXT, change("task-updated", task, false).as_bytes());
 }
 
 /// The task id in the arguments of a delivered event, or `None` when they are not one of ours.
@@ -48,26 +44,18 @@ pub fn delivered_task(arguments: &[u8]) -> Option<u64> {
         return digits(rest);
     }
     let rest = arguments.strip_prefix(DELIVERED)?;
-    let at = rest
-        .windows(TASK_ID.len())
-        .position(|window| window == TASK_ID)?;
+    let at = rest.windows(TASK_ID.len()).position(|window| window == TASK_ID)?;
     digits(&rest[at + TASK_ID.len()..])
 }
 
 fn digits(text: &[u8]) -> Option<u64> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
     let value = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    if end == 0 {
-        None
-    } else {
-        text[..end].iter().try_fold(0, value)
-    }
+    if end == 0 { None } else { text[..end].iter().try_fold(0, value) }
 }
 
 fn epoch_ms() -> u128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
 }
 
 #[cfg(test)]
@@ -82,9 +70,6 @@ mod tests {
         assert_eq!(delivered_task(sorted), Some(107));
         assert_eq!(delivered_task(br#"["database-changed",null]"#), None);
         assert_eq!(delivered_task(br#"["other",{"taskId":107}]"#), None);
-        assert_eq!(
-            delivered_task(br#"["database-changed",{"taskId":"x"}]"#),
-            None
-        );
+        assert_eq!(delivered_task(br#"["database-changed",{"taskId":"x"}]"#), None);
     }
 }

@@ -96,10 +96,7 @@ fn peer_list(list: &str) -> Result<Vec<Peer>> {
     let peer = |name: &str| {
         let known = Peer::ALL.into_iter().find(|peer| peer.name() == name);
         known.ok_or_else(|| {
-            anyhow::anyhow!(
-                "no peer is called {name:?}; there are {}",
-                names(Peer::ALL.map(Peer::name))
-            )
+            anyhow::anyhow!("no peer is called {name:?}; there are {}", names(Peer::ALL.map(Peer::name)))
         })
     };
     list.split(',').map(peer).collect()
@@ -109,9 +106,7 @@ fn scenario(name: &str) -> Result<Scenario> {
     if name.starts_with('-') {
         bail!("no option is called {name:?}; --help lists them");
     }
-    let known = Scenario::ALL
-        .into_iter()
-        .find(|scenario| scenario.name() == name);
+    let known = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
     known.ok_or_else(|| {
         anyhow::anyhow!(
             "no scenario is called {name:?}; there are {}",
@@ -135,28 +130,12 @@ mod tests {
     #[test]
     fn the_defaults_and_each_option() {
         let plain = parse("").unwrap();
-        assert_eq!(
-            (plain.quick, plain.repeats, plain.format),
-            (false, 5, Format::Text)
-        );
-        assert_eq!(
-            (plain.peers, plain.scenarios),
-            (Peer::DEFAULT.to_vec(), Scenario::ALL.to_vec())
-        );
+        assert_eq!((plain.quick, plain.repeats, plain.format), (false, 5, Format::Text));
+        assert_eq!((plain.peers, plain.scenarios), (Peer::DEFAULT.to_vec(), Scenario::ALL.to_vec()));
         let full = parse("--quick --repeat 3 --peers loop,node --json refused idle10k").unwrap();
-        assert_eq!(
-            (full.quick, full.repeats, full.format),
-            (true, 3, Format::Json)
-        );
+        assert_eq!((full.quick, full.repeats, full.format), (true, 3, Format::Json));
         assert_eq!(full.peers, [Peer::Loop, Peer::Node]);
-        assert_eq!(
-            full.scenarios,
-            [
-                Scenario::RefusedType,
-                Scenario::RefusedRate,
-                Scenario::Idle10k
-            ]
-        );
+        assert_eq!(full.scenarios, [Scenario::RefusedType, Scenario::RefusedRate, Scenario::Idle10k]);
         assert_eq!(parse("--quick").unwrap().repeats, 1);
     }
 

@@ -25,20 +25,10 @@ pub enum Peer {
 
 impl Peer {
     /// Every peer, in the order in which they run.
-    pub const ALL: [Self; 5] = [
-        Self::Flowgate,
-        Self::Socketioxide,
-        Self::Node,
-        Self::NodeHardened,
-        Self::Loop,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Flowgate, Self::Socketioxide, Self::Node, Self::NodeHardened, Self::Loop];
     /// The peers of a run that names none.
-    pub const DEFAULT: [Self; 4] = [
-        Self::Flowgate,
-        Self::Socketioxide,
-        Self::Node,
-        Self::NodeHardened,
-    ];
+    pub const DEFAULT: [Self; 4] = [Self::Flowgate, Self::Socketioxide, Self::Node, Self::NodeHardened];
 
     /// The name on the command line and in the table.
     #[must_use]
@@ -73,13 +63,7 @@ impl Peer {
     ///
     /// # Errors
     /// When the folder of this program cannot be told.
-    pub fn command(
-        self,
-        port: u16,
-        spare_port: u16,
-        setup: Setup,
-        secret: &str,
-    ) -> Result<Command> {
+    pub fn command(self, port: u16, spare_port: u16, setup: Setup, secret: &str) -> Result<Command> {
         let mut command = match self {
             Self::Flowgate => flowgate(port, spare_port, setup),
             Self::Socketioxide => Command::new(beside_this_program("peer-socketioxide")?),
@@ -93,32 +77,18 @@ impl Peer {
             .env("TOKIO_WORKER_THREADS", "1")
             .env("PEER_PORT", port.to_string())
             .env("PEER_ROOMS", if setup.rooms { "1" } else { "0" })
-            .env(
-                "PEER_LIMITS",
-                if setup.default_limits {
-                    "default"
-                } else {
-                    "raised"
-                },
-            );
+            .env("PEER_LIMITS", if setup.default_limits { "default" } else { "raised" });
         Ok(command)
     }
 }
 
 fn flowgate(port: u16, spare_port: u16, setup: Setup) -> Command {
-    let config = if setup.default_limits {
-        "flowgate-limited.toml"
-    } else {
-        "flowgate.toml"
-    };
+    let config = if setup.default_limits { "flowgate-limited.toml" } else { "flowgate.toml" };
     let mut command = Command::new("../../target/release/flowgate");
     command
         .args(["serve", "--config", config])
         .env("FLOWGATE__SERVER__LISTEN", format!("127.0.0.1:{port}"))
-        .env(
-            "FLOWGATE__INTERNAL__LISTEN",
-            format!("127.0.0.1:{spare_port}"),
-        );
+        .env("FLOWGATE__INTERNAL__LISTEN", format!("127.0.0.1:{spare_port}"));
     command
 }
 

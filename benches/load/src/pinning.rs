@@ -19,9 +19,7 @@ pub struct Cores {
 pub fn pin() -> Result<Cores, String> {
     let allowed = allowed_cores().unwrap_or_default();
     let &[server, load, ..] = allowed.as_slice() else {
-        return Err(
-            "fewer than two cores are usable: server and load share what there is, unpinned".into(),
-        );
+        return Err("fewer than two cores are usable: server and load share what there is, unpinned".into());
     };
     let status = Command::new("taskset")
         .args(["-cp", &load.to_string(), &std::process::id().to_string()])
@@ -29,24 +27,17 @@ pub fn pin() -> Result<Cores, String> {
         .stderr(Stdio::null())
         .status();
     match status {
-        Ok(status) if status.success() => Ok(Cores {
-            server: Some(server),
-            load: Some(load),
-        }),
-        Ok(status) => Err(format!(
-            "taskset could not pin the load to core {load} ({status}): nothing is pinned"
-        )),
-        Err(error) => Err(format!(
-            "taskset (util-linux) could not be started ({error}): nothing is pinned"
-        )),
+        Ok(status) if status.success() => Ok(Cores { server: Some(server), load: Some(load) }),
+        Ok(status) => {
+            Err(format!("taskset could not pin the load to core {load} ({status}): nothing is pinned"))
+        }
+        Err(error) => Err(format!("taskset (util-linux) could not be started ({error}): nothing is pinned")),
     }
 }
 
 fn allowed_cores() -> Option<Vec<usize>> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     parse_list(list.trim())
 }
 

@@ -78,9 +78,7 @@ impl Scenario {
     #[must_use]
     pub fn main_measure(self) -> Measure {
         match self {
-            Self::Team1000 | Self::Flood100 | Self::Flood1000 | Self::Teams200 => {
-                Measure::CpuPerDelivery
-            }
+            Self::Team1000 | Self::Flood100 | Self::Flood1000 | Self::Teams200 => Measure::CpuPerDelivery,
             Self::Idle10k => Measure::IdleKilobytes,
             Self::Handshake => Measure::HandshakeCpu,
             Self::RefusedType | Self::RefusedRate => Measure::CpuPerEvent,

@@ -48,21 +48,13 @@ fn rows(cells: &[Cell]) -> Vec<Vec<String>> {
 
 /// The median of a measure over the repeats that took it.
 fn middle(cell: &Cell, measure: Measure) -> Option<f64> {
-    median(
-        cell.runs
-            .iter()
-            .filter_map(|run| run.as_ref().ok()?[measure]),
-    )
+    median(cell.runs.iter().filter_map(|run| run.as_ref().ok()?[measure]))
 }
 
 /// Half the distance from the least to the greatest of the scenario's main measure, in percent of its median.
 fn spread_percent(cell: &Cell) -> Option<f64> {
     let measure = cell.scenario.main_measure();
-    let values = || {
-        cell.runs
-            .iter()
-            .filter_map(|run| run.as_ref().ok()?[measure])
-    };
+    let values = || cell.runs.iter().filter_map(|run| run.as_ref().ok()?[measure]);
     let (least, greatest) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
     (values().count() > 1)
         .then(|| middle(cell, measure).map(|middle| (greatest - least) / 2.0 / middle * 100.0))?
@@ -71,9 +63,7 @@ fn spread_percent(cell: &Cell) -> Option<f64> {
 /// How many times this peer's cost flowgate's is, by the scenario's main measure: the median of the ratios within each repeat, because the
 /// two ran right after each other there.
 fn flowgate_ratio(cells: &[Cell], peer: &Cell) -> Option<f64> {
-    let flowgate = cells
-        .iter()
-        .find(|cell| cell.scenario == peer.scenario && cell.peer == Peer::Flowgate)?;
+    let flowgate = cells.iter().find(|cell| cell.scenario == peer.scenario && cell.peer == Peer::Flowgate)?;
     let measure = peer.scenario.main_measure();
     let value = |run: &anyhow::Result<Sample>| run.as_ref().ok().and_then(|sample| sample[measure]);
     let pairs = flowgate.runs.iter().zip(&peer.runs);
@@ -85,12 +75,7 @@ fn decimal(value: Option<f64>, decimals: usize) -> String {
 }
 
 fn text_table(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or_default()
-    };
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
@@ -99,11 +84,8 @@ fn text_table(rows: &[Vec<String>]) -> String {
         }
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
             // Names to the left, numbers to the right. Writing to a string cannot fail.
-            let _ = if column < 2 {
-                write!(text, "{cell:<width$}  ")
-            } else {
-                write!(text, "{cell:>width$}  ")
-            };
+            let _ =
+                if column < 2 { write!(text, "{cell:<width$}  ") } else { write!(text, "{cell:>width$}  ") };
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
@@ -116,9 +98,8 @@ fn markdown_table(rows: &[Vec<String>]) -> String {
     for (index, row) in rows.iter().enumerate() {
         let _ = writeln!(text, "| {} |", row.join(" | "));
         if index == 0 {
-            let rule: Vec<&str> = (0..row.len())
-                .map(|column| if column < 2 { ":--" } else { "--:" })
-                .collect();
+            let rule: Vec<&str> =
+                (0..row.len()).map(|column| if column < 2 { ":--" } else { "--:" }).collect();
             let _ = writeln!(text, "| {} |", rule.join(" | "));
         }
     }
@@ -130,11 +111,7 @@ fn notes(cells: &[Cell]) -> String {
     let mut text = String::new();
     for cell in cells {
         let name = format!("{} on {}", cell.scenario.name(), cell.peer.name());
-        let failures: Vec<_> = cell
-            .runs
-            .iter()
-            .filter_map(|run| run.as_ref().err())
-            .collect();
+        let failures: Vec<_> = cell.runs.iter().filter_map(|run| run.as_ref().err()).collect();
         if let Some(first) = failures.first() {
             let _ = writeln!(
                 text,
@@ -144,10 +121,8 @@ fn notes(cells: &[Cell]) -> String {
             );
         }
         if middle(cell, Measure::Lost).is_some_and(|lost| lost > 0.0) {
-            let _ = writeln!(
-                text,
-                "\n{name}: deliveries were lost; its costs are not those of the whole work"
-            );
+            let _ =
+                writeln!(text, "\n{name}: deliveries were lost; its costs are not those of the whole work");
         }
         if middle(cell, Measure::LoadBusy).is_some_and(|busy| busy > LOAD_LIMIT_PERCENT) {
             let _ = writeln!(
@@ -186,9 +161,7 @@ fn run_json(run: &anyhow::Result<Sample>) -> Value {
 }
 
 fn measures_json<const N: usize>(measures: [(&str, Option<f64>); N]) -> Value {
-    let taken = measures
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
+    let taken = measures.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
     Value::Object(taken.collect::<Map<_, _>>())
 }
 
@@ -201,14 +174,9 @@ mod tests {
         let run = |cost: &Option<f64>| {
             let mut sample = Sample::default();
             sample[Measure::CpuPerDelivery] = *cost;
-            cost.map(|_| sample)
-                .ok_or_else(|| anyhow::anyhow!("it broke"))
+            cost.map(|_| sample).ok_or_else(|| anyhow::anyhow!("it broke"))
         };
-        Cell {
-            scenario: Scenario::Flood100,
-            peer,
-            runs: costs.iter().map(run).collect(),
-        }
+        Cell { scenario: Scenario::Flood100, peer, runs: costs.iter().map(run).collect() }
     }
 
     #[test]
@@ -221,23 +189,17 @@ mod tests {
         assert_eq!(spread_percent(&cells[0]), Some(50.0));
         let table = text_table(&rows(&cells));
         assert!(
-            table
-                .lines()
-                .any(|line| line.starts_with("flood100  node") && line.ends_with("1.00")),
+            table.lines().any(|line| line.starts_with("flood100  node") && line.ends_with("1.00")),
             "{table}"
         );
         assert!(
-            notes(&cells)
-                .contains("flood100 on flowgate: 1 of 3 runs failed, the first because: it broke")
+            notes(&cells).contains("flood100 on flowgate: 1 of 3 runs failed, the first because: it broke")
         );
     }
 
     #[test]
     fn a_single_run_has_no_spread_and_no_flowgate_no_ratio() {
         let cells = [cell(Peer::Node, &[Some(4.0)])];
-        assert_eq!(
-            (spread_percent(&cells[0]), flowgate_ratio(&cells, &cells[0])),
-            (None, None)
-        );
+        assert_eq!((spread_percent(&cells[0]), flowgate_ratio(&cells, &cells[0])), (None, None));
     }
 }

@@ -31,11 +31,9 @@ pub fn run(options: &Options, cores: Cores, secret: &str) -> Vec<Cell> {
             let name = format!("{} on {}", cell.scenario.name(), cell.peer.name());
             match &run {
                 Ok(_) => eprintln!("  repeat {}/{}: {name}", repeat + 1, options.repeats),
-                Err(error) => eprintln!(
-                    "  repeat {}/{}: {name} FAILED: {error:#}",
-                    repeat + 1,
-                    options.repeats
-                ),
+                Err(error) => {
+                    eprintln!("  repeat {}/{}: {name} FAILED: {error:#}", repeat + 1, options.repeats)
+                }
             }
             cell.runs.push(run);
         }
@@ -47,11 +45,7 @@ fn cells(options: &Options) -> Vec<Cell> {
     let mut cells = Vec::new();
     for &scenario in &options.scenarios {
         for &peer in options.peers.iter().filter(|peer| peer.takes(scenario)) {
-            cells.push(Cell {
-                scenario,
-                peer,
-                runs: Vec::new(),
-            });
+            cells.push(Cell { scenario, peer, runs: Vec::new() });
         }
     }
     cells
@@ -72,8 +66,6 @@ fn run_once(cell: &Cell, quick: bool, cores: Cores, secret: &str) -> Result<Samp
 /// This process's soft limit of open files, which servers inherit; none when it is unlimited or unknown.
 fn descriptor_limit() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }

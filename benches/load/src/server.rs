@@ -47,14 +47,8 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("starting {program}"))?;
-        let mut server = Self {
-            child,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            log,
-        };
-        server
-            .wait_until_ready()
-            .map_err(|error| server.explain(error))?;
+        let mut server = Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), log };
+        server.wait_until_ready().map_err(|error| server.explain(error))?;
         Ok(server)
     }
 
@@ -79,11 +73,7 @@ impl Server {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let last = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n    ");
-        let quoted = if last.is_empty() {
-            String::new()
-        } else {
-            format!("; it wrote:\n    {last}")
-        };
+        let quoted = if last.is_empty() { String::new() } else { format!("; it wrote:\n    {last}") };
         anyhow::anyhow!("{error:#}{ended}{quoted}")
     }
 
@@ -95,9 +85,7 @@ impl Server {
             }
             match TcpStream::connect_timeout(&self.address, READY_LIMIT) {
                 Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    thread::sleep(LOOK_AGAIN)
-                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => thread::sleep(LOOK_AGAIN),
                 Err(error) => return Err(error).context("looking whether it is ready"),
             }
             if Instant::now() >= deadline {
@@ -131,11 +119,8 @@ fn pinned(command: Command, core: Option<usize>) -> Command {
 
 /// Lets the kernel kill the server when this process ends in a way that runs no destructor, such as a signal.
 fn bound_to_us(command: Command) -> Command {
-    let available = Command::new("setpriv")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let available =
+        Command::new("setpriv").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if available.is_ok_and(|status| status.success()) {
         wrapped(&["setpriv", "--pdeathsig", "KILL"], &command)
     } else {
@@ -146,10 +131,7 @@ fn bound_to_us(command: Command) -> Command {
 /// `command`, started through a program that replaces itself by it.
 fn wrapped(wrapper: &[&str], command: &Command) -> Command {
     let mut outer = Command::new(wrapper[0]);
-    outer
-        .args(&wrapper[1..])
-        .arg(command.get_program())
-        .args(command.get_args());
+    outer.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => outer.env(name, value),

@@ -60,20 +60,14 @@ impl Swarm {
     ///
     /// # Errors
     /// When one is refused or closed, or when nothing is admitted for a while.
-    pub fn open(
-        &mut self,
-        count: usize,
-        concurrency: usize,
-        team: impl Fn(usize) -> usize,
-    ) -> Result<()> {
+    pub fn open(&mut self, count: usize, concurrency: usize, team: impl Fn(usize) -> usize) -> Result<()> {
         let target = self.clients.len() + count;
         let mut admitted = self.clients.len();
         let mut progress = Instant::now();
         while admitted < target {
             while self.clients.len() < target && self.clients.len() - admitted < concurrency {
                 let index = self.clients.len();
-                self.connect(index, team(index))
-                    .with_context(|| format!("opening connection {index}"))?;
+                self.connect(index, team(index)).with_context(|| format!("opening connection {index}"))?;
             }
             let before = admitted;
             self.pump(Duration::from_millis(100), &mut |_, _, incoming| {
@@ -96,9 +90,7 @@ impl Swarm {
     /// # Errors
     /// When that connection is broken.
     pub fn send(&mut self, index: usize, frames: &[u8]) -> Result<()> {
-        self.clients[index]
-            .send(frames)
-            .with_context(|| format!("connection {index}"))
+        self.clients[index].send(frames).with_context(|| format!("connection {index}"))
     }
 
     /// Waits for traffic, up to `timeout` (rounded up to milliseconds), and hands each event of it to `sink`
@@ -138,15 +130,10 @@ impl Swarm {
         let team = format!("team-{team}");
         let token = self.mint.token(&format!("user-{index}"), &team);
         let request = message::upgrade_request(&self.address.to_string());
-        let mut client = Client::new(
-            TcpStream::connect(self.address)?,
-            request,
-            message::connect(&token, &team),
-        );
+        let mut client =
+            Client::new(TcpStream::connect(self.address)?, request, message::connect(&token, &team));
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(client.stream(), Token(index), interest)?;
+        self.poll.registry().register(client.stream(), Token(index), interest)?;
         self.clients.push(client);
         Ok(())
     }

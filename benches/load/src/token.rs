@@ -30,17 +30,10 @@ impl Mint {
     /// # Errors
     /// When the system clock stands before 1970.
     pub fn new(secret: &str) -> Result<Self> {
-        let key = Hmac::new_from_slice(secret.as_bytes())
-            .context("the secret does not fit HMAC-SHA256")?;
-        let issued = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .context("the clock stands before 1970")?
-            .as_secs();
-        Ok(Self {
-            key,
-            header: URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
-            issued,
-        })
+        let key = Hmac::new_from_slice(secret.as_bytes()).context("the secret does not fit HMAC-SHA256")?;
+        let issued =
+            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
+        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#), issued })
     }
 
     /// A token for `user`, member of `team`. Neither may need JSON escapes.
@@ -51,12 +44,7 @@ impl Mint {
             r#"{{"iss":"{ISSUER}","aud":"flowgate","sub":"{user}","teams":["{team}"],"roles":["editor"],"iat":{issued},"exp":{expires}}}"#
         );
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));
-        let signature = self
-            .key
-            .clone()
-            .chain_update(&signed)
-            .finalize()
-            .into_bytes();
+        let signature = self.key.clone().chain_update(&signed).finalize().into_bytes();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
@@ -69,14 +57,9 @@ mod tests {
     fn the_signature_covers_header_and_claims() {
         let token = Mint::new(DEFAULT_SECRET).unwrap().token("user-1", "team-1");
         let (signed, signature) = token.rsplit_once('.').unwrap();
-        let mac = Hmac::<Sha256>::new_from_slice(DEFAULT_SECRET.as_bytes())
-            .unwrap()
-            .chain_update(signed);
-        mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap())
-            .unwrap();
-        let claims = URL_SAFE_NO_PAD
-            .decode(signed.split_once('.').unwrap().1)
-            .unwrap();
+        let mac = Hmac::<Sha256>::new_from_slice(DEFAULT_SECRET.as_bytes()).unwrap().chain_update(signed);
+        mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.').unwrap().1).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
         assert_eq!(claims["teams"], serde_json::json!(["team-1"]));
     }

@@ -47,23 +47,14 @@ fn main() -> Result<()> {
     let use_rooms = std::env::var("PEER_ROOMS").is_ok_and(|value| value == "1");
     let poll = Poll::new()?;
     let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut relay = Relay {
-        poll,
-        members: Vec::new(),
-        teams: HashMap::new(),
-        use_rooms,
-    };
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut relay = Relay { poll, members: Vec::new(), teams: HashMap::new(), use_rooms };
 
     let mut events = Events::with_capacity(1024);
     let mut scratch = vec![0; SCRATCH_BYTES];
     let mut next_ping = Instant::now() + PING_EVERY;
     loop {
-        match relay.poll.poll(
-            &mut events,
-            Some(next_ping.saturating_duration_since(Instant::now())),
-        ) {
+        match relay.poll.poll(&mut events, Some(next_ping.saturating_duration_since(Instant::now()))) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             polled => polled?,
         }
@@ -175,12 +166,7 @@ impl Relay {
 
     fn join(&mut self, index: usize, auth: &[u8]) -> Result<()> {
         let auth: serde_json::Value = serde_json::from_slice(auth)?;
-        let team = if self.use_rooms {
-            auth["team"].as_str().unwrap_or_default()
-        } else {
-            ""
-        }
-        .to_owned();
+        let team = if self.use_rooms { auth["team"].as_str().unwrap_or_default() } else { "" }.to_owned();
         self.teams.entry(team.clone()).or_default().push(index);
         let Some(member) = self.members[index].as_mut() else {
             return Ok(());
@@ -192,10 +178,7 @@ impl Relay {
     }
 
     fn relay(&mut self, sender: usize, arguments: &[u8]) {
-        let Some(team) = self.members[sender]
-            .as_ref()
-            .and_then(|member| member.team.as_ref())
-        else {
+        let Some(team) = self.members[sender].as_ref().and_then(|member| member.team.as_ref()) else {
             return;
         };
         let mut text = br#"42["database-changed","#.to_vec();
@@ -217,9 +200,7 @@ impl Relay {
         let mut bytes = Vec::new();
         frame::write_unmasked(&mut bytes, frame::TEXT, b"2");
         for index in 0..self.members.len() {
-            if let Some(member) = self.members[index]
-                .as_mut()
-                .filter(|member| member.team.is_some())
+            if let Some(member) = self.members[index].as_mut().filter(|member| member.team.is_some())
                 && write_whole(&mut member.stream, &bytes).is_err()
             {
                 self.remove(index);
@@ -246,8 +227,7 @@ fn upgrade_answer(head: &[u8]) -> Result<Vec<u8>> {
     let head = std::str::from_utf8(head)?;
     let key = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("sec-websocket-key")
-            .then(|| value.trim())
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
     });
     let key = key.context("the request asks for no WebSocket")?;
     let accept = STANDARD.encode(Sha1::digest(format!("{key}{ACCEPT_SUFFIX}")));

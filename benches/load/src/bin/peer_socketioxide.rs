@@ -24,29 +24,24 @@ async fn main() -> Result<()> {
 
     let (layer, io) = SocketIo::new_layer();
     let emitter = io.clone();
-    io.ns(
-        "/",
-        async move |socket: SocketRef, Data(Auth { team }): Data<Auth>| {
-            if use_rooms {
-                socket.join(team.clone());
-            }
-            socket.on("database-change", async move |Data(change): Data<Value>| {
-                // A broadcast fails when a member's queue is full: the load generator sees what was lost.
-                let _ = if use_rooms {
-                    emitter.to(team).emit("database-changed", &change).await
-                } else {
-                    emitter.emit("database-changed", &change).await
-                };
-            });
-        },
-    );
+    io.ns("/", async move |socket: SocketRef, Data(Auth { team }): Data<Auth>| {
+        if use_rooms {
+            socket.join(team.clone());
+        }
+        socket.on("database-change", async move |Data(change): Data<Value>| {
+            // A broadcast fails when a member's queue is full: the load generator sees what was lost.
+            let _ = if use_rooms {
+                emitter.to(team).emit("database-changed", &change).await
+            } else {
+                emitter.emit("database-changed", &change).await
+            };
+        });
+    });
 
     // Without Nagle's algorithm, like Node's server and flowgate.
-    let listener = TcpListener::bind(("127.0.0.1", port))
-        .await?
-        .tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     axum::serve(listener, axum::Router::new().layer(layer)).await?;
     Ok(())
 }

@@ -45,9 +45,7 @@ fn settled_bytes(swarm: &mut Swarm, server: &Server) -> Result<f64> {
         let bytes = account::resident_bytes(server.pid())? as f64;
         readings.push(bytes);
         let recent = readings.iter().rev().take(SETTLED_READINGS);
-        let steady = recent
-            .clone()
-            .all(|reading| (reading - bytes).abs() < bytes * SETTLED_WITHIN);
+        let steady = recent.clone().all(|reading| (reading - bytes).abs() < bytes * SETTLED_WITHIN);
         if (steady && recent.count() == SETTLED_READINGS) || Instant::now() >= deadline {
             return Ok(bytes);
         }

@@ -33,22 +33,14 @@ pub fn run(scenario: Scenario, quick: bool, server: &Server, secret: &str) -> Re
     let timing = scenario.timing(quick);
     match scenario {
         Scenario::Team1000 => {
-            let pace = paced::Pace {
-                teams: 1,
-                every: Duration::from_millis(50),
-            };
+            let pace = paced::Pace { teams: 1, every: Duration::from_millis(50) };
             paced::run(&mut swarm, server, connections, pace, timing)
         }
         Scenario::Teams200 => {
-            let pace = paced::Pace {
-                teams: 200,
-                every: Duration::from_micros(2_500),
-            };
+            let pace = paced::Pace { teams: 200, every: Duration::from_micros(2_500) };
             paced::run(&mut swarm, server, connections, pace, timing)
         }
-        Scenario::Flood100 | Scenario::Flood1000 => {
-            flood::run(&mut swarm, server, connections, timing)
-        }
+        Scenario::Flood100 | Scenario::Flood1000 => flood::run(&mut swarm, server, connections, timing),
         Scenario::Idle10k => idle::run(&mut swarm, server, connections),
         Scenario::Handshake => handshake::run(&mut swarm, server, connections),
         Scenario::RefusedType => refused::run(&mut swarm, server, refused::UNKNOWN_TYPE, timing),
@@ -105,12 +97,7 @@ struct Window<'a> {
 impl<'a> Window<'a> {
     fn after_warm_up(server: &'a Server, timing: Timing) -> Self {
         let opens = Instant::now() + timing.warm_up;
-        Self {
-            server,
-            opens,
-            closes: opens + timing.window,
-            start: None,
-        }
+        Self { server, opens, closes: opens + timing.window, start: None }
     }
 
     /// Called at each turn of the loop: starts recording when the warm-up is over, and gives the costs when the window is.
@@ -144,11 +131,7 @@ fn close_books(swarm: &mut Swarm, ledger: &mut Ledger, mut sample: Sample) -> Re
             }
         })?;
     }
-    ensure!(
-        ledger.foreign == 0,
-        "{} deliveries were none of the events sent",
-        ledger.foreign
-    );
+    ensure!(ledger.foreign == 0, "{} deliveries were none of the events sent", ledger.foreign);
     ensure!(
         ledger.received <= expected,
         "{} deliveries arrived where {expected} were due: some went to the wrong team or came twice",

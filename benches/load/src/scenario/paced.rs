@@ -24,13 +24,7 @@ pub struct Pace {
 
 /// Runs `members` connections at `pace`. The turns go round, so each member sends once in `members` events and stays
 /// far below any rate limit.
-pub fn run(
-    swarm: &mut Swarm,
-    server: &Server,
-    members: usize,
-    pace: Pace,
-    timing: Timing,
-) -> Result<Sample> {
+pub fn run(swarm: &mut Swarm, server: &Server, members: usize, pace: Pace, timing: Timing) -> Result<Sample> {
     swarm.open(members, OPENING_CONCURRENCY, |index| index % pace.teams)?;
     let mut ledger = Ledger::new((members / pace.teams) as u64);
     let mut frame = Vec::new();
@@ -46,14 +40,11 @@ pub fn run(
             swarm.send(sender, &frame)?;
             due += pace.every;
         }
-        swarm.pump(
-            due.saturating_duration_since(Instant::now()),
-            &mut |_, at, incoming| {
-                if let Incoming::Delivery(arguments) = incoming {
-                    ledger.deliver(arguments, at);
-                }
-            },
-        )?;
+        swarm.pump(due.saturating_duration_since(Instant::now()), &mut |_, at, incoming| {
+            if let Incoming::Delivery(arguments) = incoming {
+                ledger.deliver(arguments, at);
+            }
+        })?;
         if let Some(sample) = window.turn(&mut ledger)? {
             break sample;
         }

@@ -33,17 +33,9 @@ pub struct Refusal {
 }
 
 /// Events well formed in everything but their type.
-pub const UNKNOWN_TYPE: Refusal = Refusal {
-    kind: "task-exploded",
-    code: "unknown_type",
-    some_pass: false,
-};
+pub const UNKNOWN_TYPE: Refusal = Refusal { kind: "task-exploded", code: "unknown_type", some_pass: false };
 /// Valid events, too many.
-pub const OVER_RATE: Refusal = Refusal {
-    kind: "task-updated",
-    code: "rate_limited",
-    some_pass: true,
-};
+pub const OVER_RATE: Refusal = Refusal { kind: "task-updated", code: "rate_limited", some_pass: true };
 
 /// Streams events that are refused as `refusal` says.
 pub fn run(swarm: &mut Swarm, server: &Server, refusal: Refusal, timing: Timing) -> Result<Sample> {
@@ -74,13 +66,7 @@ struct Stream {
 
 impl Stream {
     fn new(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            batch: batch(refusal.kind),
-            ready: (0..SENDERS).collect(),
-            answered: 0,
-            passed: 0,
-        }
+        Self { refusal, batch: batch(refusal.kind), ready: (0..SENDERS).collect(), answered: 0, passed: 0 }
     }
 
     /// Events that the server has worked off.
@@ -98,25 +84,21 @@ impl Stream {
             for sender in self.ready.drain(..) {
                 swarm.send(sender, &self.batch)?;
             }
-            swarm.pump(
-                Duration::from_millis(100),
-                &mut |sender, at, incoming| match incoming {
-                    Incoming::Delivery(_) => self.passed += 1,
-                    Incoming::Ack(answer) => {
-                        self.answered += 1;
-                        self.ready.push(sender);
-                        last_answer = at;
-                        let text = String::from_utf8_lossy(answer);
-                        let passed = text.contains(r#""ok":true"#);
-                        let as_expected =
-                            text.contains(&expected) || (passed && self.refusal.some_pass);
-                        if !as_expected {
-                            unexpected = Some(text.into_owned());
-                        }
+            swarm.pump(Duration::from_millis(100), &mut |sender, at, incoming| match incoming {
+                Incoming::Delivery(_) => self.passed += 1,
+                Incoming::Ack(answer) => {
+                    self.answered += 1;
+                    self.ready.push(sender);
+                    last_answer = at;
+                    let text = String::from_utf8_lossy(answer);
+                    let passed = text.contains(r#""ok":true"#);
+                    let as_expected = text.contains(&expected) || (passed && self.refusal.some_pass);
+                    if !as_expected {
+                        unexpected = Some(text.into_owned());
                     }
-                    Incoming::Admitted => {}
-                },
-            )?;
+                }
+                Incoming::Admitted => {}
+            })?;
             if let Some(answer) = unexpected {
                 bail!(
                     "the server answered {answer} to an event that it should refuse with {}",
@@ -124,10 +106,7 @@ impl Stream {
                 );
             }
             if last_answer.elapsed() > ANSWER_LIMIT {
-                bail!(
-                    "the server answered no refused event for {} s",
-                    ANSWER_LIMIT.as_secs()
-                );
+                bail!("the server answered no refused event for {} s", ANSWER_LIMIT.as_secs());
             }
         }
         Ok(())
@@ -149,15 +128,8 @@ fn batch(kind: &str) -> Vec<u8> {
 /// Makes sure that what is measured is refusals.
 fn check_refused(start: &Mark, end: &Mark, refusal: Refusal) -> Result<()> {
     let (events, passed) = (end.events - start.events, end.deliveries - start.deliveries);
-    ensure!(
-        events > 0,
-        "the server worked off no batch of {BATCH} events within the window"
-    );
-    let allowed = if refusal.some_pass {
-        events as f64 * PASSING_SHARE
-    } else {
-        0.0
-    };
+    ensure!(events > 0, "the server worked off no batch of {BATCH} events within the window");
+    let allowed = if refusal.some_pass { events as f64 * PASSING_SHARE } else { 0.0 };
     ensure!(
         passed as f64 <= allowed,
         "{passed} of {events} events were relayed instead of refused with {}",

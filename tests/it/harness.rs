@@ -98,8 +98,13 @@ impl Sidecar {
     /// Starts with these settings above [`BASE`].
     pub async fn start(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::of(write_settings(folder.path(), &[BASE, settings])).await
+    }
+
+    /// Starts with these files and no others.
+    pub async fn of(paths: Vec<std::path::PathBuf>) -> Self {
         let sources = Sources {
-            paths: write_settings(folder.path(), &[BASE, settings]),
+            paths,
             environment: vec![
                 (SECRET_VARIABLE.into(), secret()),
                 ("OTHER_SECRET".into(), secret().to_uppercase()),

@@ -1,7 +1,9 @@
-//! Key material: JSON Web Key Sets from files and endpoints, PEM files, DER as it stands in them, secrets.
+//! Key material: JSON Web Key Sets from files and endpoints, PEM files, DER as it stands in them, secrets, and the pair
+//! that TLS needs.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flowgate::config::certificate::Certificate;
 use flowgate::config::key_material::{
     JwkOrigin, JwkSet, KeyError, KeyKind, KeyMaterial, MAX_JWKS_BYTES, MAX_JWKS_KEYS, VerifyingKey,
     parse_jwks,
@@ -41,6 +43,19 @@ pub fn jwks(data: &[u8]) {
         let pem = format!("-----BEGIN {tag}-----\n{}\n-----END {tag}-----\n", STANDARD.encode(data));
         for algorithms in &WANTED[1..3] {
             material(data, KeyMaterial::from_public_pem(pem.as_bytes(), algorithms), algorithms);
+        }
+    }
+    pair(data);
+}
+
+/// The bytes as a certificate or as its private key, beside the right other half, and as both.
+fn pair(data: &[u8]) {
+    const CERTIFICATE: &[u8] = include_bytes!("../../tests/fixtures/keys/p256.cert.pem");
+    const KEY: &[u8] = include_bytes!("../../tests/fixtures/keys/p256.pem");
+    for (certificate, key) in [(data, KEY), (CERTIFICATE, data), (data, data)] {
+        match Certificate::from_pem(certificate, key) {
+            Ok(pair) => drop(pair.out_of_date(crate::noon().wall)),
+            Err(error) => assert!(crate::is_one_line(&error.found) && crate::is_one_line(&error.mend)),
         }
     }
 }

@@ -123,7 +123,7 @@ impl ClientFrames {
         const BINARY: u8 = 2;
         let is_final = self.header[0] & 0x80 != 0;
         match self.header[0] & 0x0f {
-            TEXT if self.sample_len == 0 => Inbound::Other,
+            TEXT if is_final && self.sample_len == 0 => Inbound::Other,
             // Cut before it can be told: no client does it, and no proxy has a reason to.
             TEXT if !is_final && !tells(&self.sample[..self.sample_len]) => Inbound::Forbidden,
             TEXT => judge(&self.sample[..self.sample_len]),
@@ -244,8 +244,15 @@ mod tests {
         bytes.extend(frame(0x01, b"421[\"a\""));
         bytes.extend(frame(0x80, b"]"));
         bytes.extend(frame(0x01, b"421"));
+        bytes.extend(frame(0x01, b""));
+        bytes.extend(frame(0x80, b"40/ns,{}"));
+        bytes.extend(frame(0x81, b""));
         bytes.extend(frame(0x82, b"4"));
-        let expected = [Event, Other, Event, Event, Other, Other, Event, Other, Forbidden, Forbidden];
+        let expected = [
+            [Event, Other, Event, Event, Other, Other, Event].as_slice(),
+            &[Other, Forbidden, Forbidden, Other, Other, Forbidden],
+        ]
+        .concat();
         for cut in [1, 2, 3, 7, 1000, bytes.len()] {
             assert_eq!(seen(&bytes, cut), expected, "cut into {cut}");
         }

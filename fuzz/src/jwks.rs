@@ -55,7 +55,7 @@ fn pair(data: &[u8]) {
     for (certificate, key) in [(data, KEY), (CERTIFICATE, data), (data, data)] {
         match Certificate::from_pem(certificate, key) {
             Ok(pair) => drop(pair.out_of_date(crate::noon().wall)),
-            Err(error) => assert!(crate::is_one_line(&error.found) && crate::is_one_line(&error.mend)),
+            Err(error) => assert!(crate::is_one_line(&error.found) && crate::is_one_line(error.mend)),
         }
     }
 }

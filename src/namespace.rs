@@ -13,7 +13,7 @@ use socketioxide::handler::{ConnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
 use crate::config::policy::Policy;
-use crate::connect::admission::{Admission, Admitted, Denied};
+use crate::connect::admission::{Admission, Denied};
 use crate::connect::rooms;
 use crate::connect::users::UserPlace;
 use crate::event::entry::{EventEntry, EventPath};
@@ -30,7 +30,7 @@ const CONNECT_REPLY_BYTES: usize = 0;
 
 /// Serves the namespace `/` and no other.
 pub fn serve(io: &SocketIo, policy: Arc<Policy>, admission: Arc<Admission>, path: Arc<EventPath>) {
-    let entrance = Entrance { policy: policy.clone(), path: path.clone() };
+    let entrance = Entrance { path: path.clone() };
     io.ns(
         "/",
         entrance.with(move |socket: SocketRef, auth: TryData<Json>| {
@@ -56,7 +56,7 @@ async fn admit(
     auth: Option<Json>,
     policy: &Policy,
     admission: &Admission,
-    path: &EventPath,
+    path: &Arc<EventPath>,
 ) -> Result<(), Refusal> {
     // Every session's handshake request was given one by the edge.
     let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
@@ -64,7 +64,15 @@ async fn admit(
     match admission.admit(id, &session, auth.as_ref(), SystemTime::now()).await {
         Ok(admitted) => {
             session.admitted(id, admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
-            socket.extensions.insert(Waiting(Arc::new(Mutex::new(Some(admitted)))));
+            // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
+            // nothing and nothing of it is missed.
+            let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
+            let membership = path.rooms.join(&rooms::of(&admitted.peer, &policy.rooms), &member);
+            let peer = Arc::new(admitted.peer);
+            let sender = path.pipeline.sender(peer.clone(), Now::read());
+            socket.on_fallback(EventEntry::new(path.clone(), sender, &session));
+            let entering = Entering { peer, place: admitted.place, member, membership };
+            socket.extensions.insert(Waiting(Arc::new(Mutex::new(Some(entering)))));
             Ok(())
         }
         Err(Denied::Final(code, why)) => {
@@ -96,7 +104,14 @@ fn session_of(socket: &Socket) -> Option<Arc<Session>> {
 
 /// An admitted peer between the middleware and the handler, which the library calls in one go.
 #[derive(Clone)]
-struct Waiting(Arc<Mutex<Option<Admitted>>>);
+struct Waiting(Arc<Mutex<Option<Entering>>>);
+
+struct Entering {
+    peer: Arc<Peer>,
+    place: Option<UserPlace>,
+    member: Arc<Member>,
+    membership: Membership,
+}
 
 /// What a registered peer holds. The library drops it with the socket, on every path.
 #[derive(Clone)]
@@ -121,7 +136,6 @@ impl Drop for Held {
 /// task of its own, and the peer could send before it is in its rooms.
 #[derive(Clone)]
 struct Entrance {
-    policy: Arc<Policy>,
     path: Arc<EventPath>,
 }
 
@@ -131,28 +145,24 @@ struct AtOnce;
 impl ConnectHandler<LocalAdapter, AtOnce> for Entrance {
     fn call(&self, socket: Arc<Socket>, _auth: Option<Value>) {
         let waiting = socket.extensions.remove::<Waiting>();
-        let Some(admitted) = waiting.and_then(|waiting| waiting.0.lock().take()) else { return };
+        let Some(entering) = waiting.and_then(|waiting| waiting.0.lock().take()) else { return };
         let Some(session) = session_of(&socket) else { return };
-        self.register(&socket, &session, admitted);
+        self.register(&socket, &session, entering);
     }
 }
 
 impl Entrance {
-    fn register(&self, socket: &Arc<Socket>, session: &Arc<Session>, admitted: Admitted) {
+    fn register(&self, socket: &Arc<Socket>, session: &Arc<Session>, entering: Entering) {
+        let Entering { peer, place, member, membership } = entering;
         session.tally().give(CONNECT_REPLY_BYTES);
-        let peer = Arc::new(admitted.peer);
-        let member = Member::new(peer.id(), session, socket, self.policy.limits.slow_reader.max_queued);
-        let names = rooms::of(&peer, &self.policy.rooms);
-        let membership = self.path.rooms.join(&names, &member);
         let held = Held {
             _membership: membership,
-            _place: admitted.place,
+            _place: place,
             peer: peer.id(),
             session: Arc::downgrade(session),
         };
         socket.extensions.insert(Presence(Arc::new(held)));
-        let sender = self.path.pipeline.sender(peer.clone(), Now::read());
-        socket.on_fallback(EventEntry::new(self.path.clone(), sender, session));
+        self.path.rooms.enter(&member, socket);
         self.path.metrics.admissions.inc();
         log_admission(&peer, socket);
         self.watch_disconnect(socket, session, peer);

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::link::websocket::text_frame;
 
 /// An event as members hear it: `["emit",payload]`, framed for WebSockets, and raw for the library.
+#[derive(Clone)]
 pub struct Frame {
     emit: String,
     payload: String,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use socketioxide::socket::Socket;
 
 use super::flusher::Flusher;
 use super::frame::Frame;
@@ -42,6 +43,11 @@ impl Rooms {
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.peers.inc();
         Membership { rooms: self.clone(), names: names.into(), id: member.id() }
+    }
+
+    /// Lets a member that has joined hear what has waited for it and what comes.
+    pub fn enter(&self, member: &Member, socket: &Arc<Socket>) {
+        self.flusher.want(&mut member.enter(socket));
     }
 
     /// Hands the frame to every member of these rooms, to each once, except one. Returns to how many.

@@ -1,7 +1,9 @@
 //! One member of a room, and how a frame reaches it.
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use socketioxide::socket::Socket;
 
 use super::frame::Frame;
@@ -14,8 +16,17 @@ use crate::peer::PeerId;
 pub struct Member {
     id: PeerId,
     session: Weak<Session>,
-    socket: Weak<Socket>,
+    socket: OnceLock<Weak<Socket>>,
     max_queued: u64,
+    entered: AtomicBool,
+    /// What it is to hear first: frames from between its joining and its CONNECT's answer, which must come before them.
+    early: Mutex<Early>,
+}
+
+#[derive(Default)]
+struct Early {
+    frames: Vec<Frame>,
+    bytes: u64,
 }
 
 impl Member {
@@ -24,15 +35,61 @@ impl Member {
         self.id
     }
 
-    /// A member that has just been admitted; `max_queued` bounds what may wait for it while it polls.
-    pub fn new(id: PeerId, session: &Arc<Session>, socket: &Arc<Socket>, max_queued: usize) -> Arc<Self> {
-        let max_queued = max_queued as u64;
-        Arc::new(Member { id, session: Arc::downgrade(session), socket: Arc::downgrade(socket), max_queued })
+    /// A member that is being admitted: it may join rooms, and hears nothing before it has entered. `max_queued` bounds
+    /// what may wait for it until then, and while it polls; bytes.
+    pub fn new(id: PeerId, session: &Arc<Session>, max_queued: usize) -> Arc<Self> {
+        Arc::new(Member {
+            id,
+            session: Arc::downgrade(session),
+            socket: OnceLock::new(),
+            max_queued: max_queued as u64,
+            entered: AtomicBool::new(false),
+            early: Mutex::default(),
+        })
+    }
+
+    /// Its CONNECT has been answered: from here on it hears its rooms, beginning with what has waited.
+    ///
+    /// Returns the outlet to flush, if there is one.
+    pub fn enter(&self, socket: &Arc<Socket>) -> Vec<Arc<Outlet>> {
+        // A member enters once.
+        let _ = self.socket.set(Arc::downgrade(socket));
+        let mut round = Round::default();
+        let mut early = self.early.lock();
+        for frame in std::mem::take(&mut *early).frames {
+            self.hand_over(&frame, &mut round);
+        }
+        // Under the lock, so that no later frame gets between.
+        self.entered.store(true, Ordering::Release);
+        round.to_flush
+    }
+
+    /// Hands the frame over, or keeps it until the member has entered. Returns whether one of these was done.
+    pub fn deliver(&self, frame: &Frame, round: &mut Round) -> bool {
+        if !self.entered.load(Ordering::Acquire) {
+            let mut early = self.early.lock();
+            if !self.entered.load(Ordering::Acquire) {
+                return self.keep(frame, &mut early);
+            }
+        }
+        self.hand_over(frame, round)
+    }
+
+    fn keep(&self, frame: &Frame, early: &mut Early) -> bool {
+        early.bytes += frame.packet_len() as u64;
+        if early.bytes <= self.max_queued {
+            early.frames.push(frame.clone());
+            return true;
+        }
+        if let Some(session) = self.session.upgrade() {
+            drop(session.close(CloseReason::SlowReader));
+        }
+        false
     }
 
     /// Hands the frame over, in order behind everything handed over before, or closes the connection: nothing is
     /// dropped silently. Returns whether it was handed over.
-    pub fn deliver(&self, frame: &Frame, round: &mut Round) -> bool {
+    fn hand_over(&self, frame: &Frame, round: &mut Round) -> bool {
         let Some(session) = self.session.upgrade() else { return false };
         let give = || session.tally().give(frame.packet_len());
         let carrier = session.carrier();
@@ -84,7 +141,7 @@ impl Member {
     }
 
     fn socket(&self, round: &mut Round) -> Option<Arc<Socket>> {
-        let socket = self.socket.upgrade()?;
+        let socket = self.socket.get()?.upgrade()?;
         round.sockets.push(socket.clone());
         Some(socket)
     }

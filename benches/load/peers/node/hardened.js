@@ -57,7 +57,7 @@ const changeSchema = z.strictObject({
     const now = Date.now();
     return at > now - MAX_AGE_MS && at < now + MAX_AHEAD_MS;
   }),
-  note: z.string().max(8_192).optional(),
+  note: z.string().max(15_000).optional(),
 });
 
 const http = createServer();

@@ -1,9 +1,10 @@
 //! A team, and then the same team with one member that has stopped reading. What the kernel would keep for that member is filled
 //! first, with larger events, so that the server has to hold or refuse its deliveries from the beginning of the second phase.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::OPENING_CONCURRENCY;
 use super::phases::{self, Disturbance};
@@ -17,10 +18,10 @@ use crate::swarm::Swarm;
 
 /// Time from one event of the team to the next: with 100 members each sends once a second.
 const EVERY: Duration = Duration::from_millis(10);
-/// On the loopback device Linux keeps some 2.6 MB on the sender's side and little on the other's, for whom a reader hasn't shown to be fast.
-const FILLING_BYTES: usize = 6 << 20;
+/// What is sent beyond the sender's buffer in the kernel. The reader's is far smaller: it grows only for who reads fast.
+const BEYOND_KERNEL_BYTES: usize = 4 << 20;
 /// flowgate's and the hardened Node peer's policies allow a note of so many.
-const NOTE_BYTES: usize = 8_000;
+const NOTE_BYTES: usize = 15_000;
 /// Larger events under way at a time: few, so that no other member's queue is near its limit.
 const FILLING_IN_FLIGHT: u64 = 4;
 /// A delivery that is late by this much will not come.
@@ -39,8 +40,9 @@ struct Stall {
 impl Disturbance for Stall {
     fn begin(&mut self, swarm: &mut Swarm, ledger: &mut Ledger) -> Result<()> {
         swarm.stop_reading(self.client)?;
+        let filling = kernel_send_bytes()? + BEYOND_KERNEL_BYTES;
         let mut frame = Vec::new();
-        for _ in 0..FILLING_BYTES / NOTE_BYTES {
+        for _ in 0..filling / NOTE_BYTES {
             frame.clear();
             message::write_noted_change(&mut frame, ledger.enter(0), NOTE_BYTES);
             swarm.send(0, &frame)?;
@@ -72,5 +74,34 @@ impl Disturbance for Stall {
             "the server closed the member that did not read, so the second phase was as quiet as the first"
         );
         Ok(())
+    }
+}
+
+/// The most bytes that the kernel keeps for a TCP peer that does not read, whether or not the server chose its buffer's size: tcp(7)
+/// and socket(7) name the two settings, the second of which Linux doubles.
+fn kernel_send_bytes() -> Result<usize> {
+    let [automatic, chosen] = ["ipv4/tcp_wmem", "core/wmem_max"].map(|setting| {
+        let path = format!("/proc/sys/net/{setting}");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        last_number(&text).with_context(|| format!("{path} ends in no number: {text:?}"))
+    });
+    Ok(automatic?.max(chosen? * 2))
+}
+
+/// The last of a setting's numbers, which is the largest where there are several.
+fn last_number(text: &str) -> Option<usize> {
+    text.split_whitespace().last()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_settings_are_read() {
+        assert_eq!(last_number("4096\t16384\t4194304\n"), Some(4_194_304));
+        assert_eq!(last_number("212992\n"), Some(212_992));
+        assert_eq!(last_number(""), None);
+        assert!(kernel_send_bytes().unwrap() >= 65_536);
     }
 }

@@ -140,15 +140,8 @@ impl<'a> Window<'a> {
 /// Adds the latencies to a relaying scenario's `sample`, waits for deliveries on their way, and counts those that never come.
 fn close_books(swarm: &mut Swarm, ledger: &mut Ledger, mut sample: Sample) -> Result<Sample> {
     (sample[Measure::LatencyP50], sample[Measure::LatencyP99]) = ledger.take_percentiles().unzip();
+    drain(swarm, ledger)?;
     let expected = ledger.expected();
-    let deadline = Instant::now() + DRAIN_LIMIT;
-    while ledger.received < expected && Instant::now() < deadline {
-        swarm.pump(Duration::from_millis(50), &mut |_, at, incoming| {
-            if let Incoming::Delivery(arguments) = incoming {
-                ledger.deliver(arguments, at);
-            }
-        })?;
-    }
     ensure!(ledger.foreign == 0, "{} deliveries were none of the events sent", ledger.foreign);
     ensure!(
         ledger.received <= expected,
@@ -157,4 +150,17 @@ fn close_books(swarm: &mut Swarm, ledger: &mut Ledger, mut sample: Sample) -> Re
     );
     sample[Measure::Lost] = Some((expected - ledger.received) as f64);
     Ok(sample)
+}
+
+/// Waits for the deliveries that are on their way, as long as they may take.
+fn drain(swarm: &mut Swarm, ledger: &mut Ledger) -> Result<()> {
+    let deadline = Instant::now() + DRAIN_LIMIT;
+    while ledger.received < ledger.expected() && Instant::now() < deadline {
+        swarm.pump(Duration::from_millis(50), &mut |_, at, incoming| {
+            if let Incoming::Delivery(arguments) = incoming {
+                ledger.deliver(arguments, at);
+            }
+        })?;
+    }
+    Ok(())
 }

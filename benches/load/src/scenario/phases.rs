@@ -13,7 +13,7 @@ use crate::sample::{Measure, Sample};
 use crate::server::Server;
 use crate::swarm::Swarm;
 
-/// What happens beside the honest team. Its connections are opened before the first phase, in which they do nothing.
+/// What happens beside the honest team.
 pub trait Disturbance {
     /// Called once, between the phases. What is sent to the honest team meanwhile goes into its `ledger`.
     fn begin(&mut self, swarm: &mut Swarm, ledger: &mut Ledger) -> Result<()>;

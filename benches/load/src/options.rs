@@ -9,7 +9,7 @@ use crate::plan::Scenario;
 pub const HELP: &str = "\
 benches/load/run [--quick] [--repeat N] [--peers a,b] [--json | --markdown] [scenario...]
 
-Loads flowgate and its peers with the same traffic and prints one table of what each cost. See benches/load/README.md.
+Loads flowgate and its peers with the same traffic and prints what each cost. See benches/load/README.md.
 
   --quick       short windows, fewer connections, one repeat: shows that it works, not what it costs
   --repeat N    runs of each scenario on each peer, whose medians are printed (5)

@@ -1,5 +1,6 @@
 //! A sidecar of a test's own on free ports, and clients that speak its protocols by hand.
 
+pub mod frames;
 pub mod http;
 pub mod packets;
 pub mod polling;
@@ -157,6 +158,14 @@ impl Drop for Sidecar {
     fn drop(&mut self) {
         self.running.abort();
     }
+}
+
+/// Lets this process, and those that it starts, open as many descriptors as the system allows: tests with thousands of
+/// connections need more than the usual 1,024.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
 /// One series of the process whose internal port this is.

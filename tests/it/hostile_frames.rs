@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use crate::harness::frames::{BINARY, CONTINUES, CONTINUES_LAST, PING, PONG, TEXT, TEXT_BEGINS, frame};
 use crate::harness::packets::{self, EVENT};
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
@@ -37,33 +38,6 @@ impl Honest {
         assert_eq!(self.polls.event().await, text);
     }
 }
-
-/// A masked frame from a client (RFC 6455 §5.2), with a mask of zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        short @ 0..126 => frame.push(0x80 | short as u8),
-        medium @ 126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((medium as u16).to_be_bytes());
-        }
-        long => {
-            frame.push(0x80 | 127);
-            frame.extend((long as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const TEXT_BEGINS: u8 = 0x01;
-const CONTINUES: u8 = 0x00;
-const CONTINUES_LAST: u8 = 0x80;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
 
 /// An admitted member sends these bytes and is closed, without anything of it having been relayed.
 async fn closes_whoever_sends(sidecar: &Sidecar, honest: &mut Honest, name: &str, bytes: &[u8]) {

@@ -2,17 +2,11 @@
 
 use tokio::io::AsyncWriteExt;
 
+use crate::harness::frames::{CONTINUES_LAST, PING, PONG, TEXT, TEXT_BEGINS, frame};
 use crate::harness::http::Http;
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
 use crate::harness::{Sidecar, closes, member, within};
-
-/// A masked frame whose mask is zero.
-fn frame(first: u8, payload: &str) -> Vec<u8> {
-    let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-    frame.extend(payload.as_bytes());
-    frame
-}
 
 async fn flood(socket: &mut RawSocket, frame: &[u8]) {
     let many = frame.repeat(100);
@@ -26,11 +20,11 @@ async fn what_is_no_event_has_a_budget() {
     let mut honest = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;
     let mut closed = 0.0;
     for (name, bytes) in [
-        ("pongs", frame(0x81, "3")),
-        ("pings", frame(0x81, "2")),
-        ("WebSocket pings", frame(0x89, "x")),
-        ("WebSocket pongs", frame(0x8a, "x")),
-        ("fragments", [frame(0x01, "42[\"a\""), frame(0x80, "]")].concat()),
+        ("pongs", frame(TEXT, b"3")),
+        ("pings", frame(TEXT, b"2")),
+        ("WebSocket pings", frame(PING, b"x")),
+        ("WebSocket pongs", frame(PONG, b"x")),
+        ("fragments", [frame(TEXT_BEGINS, b"42[\"a\""), frame(CONTINUES_LAST, b"]")].concat()),
     ] {
         let mut attacker = RawSocket::join(sidecar.public, &member("eve", &["blue"])).await;
         within(name, flood(&mut attacker, &bytes)).await;
@@ -40,7 +34,7 @@ async fn what_is_no_event_has_a_budget() {
     }
     // One that nobody has admitted, and one that polls.
     let mut unadmitted = RawSocket::open(sidecar.public).await;
-    within("unadmitted pongs", flood(&mut unadmitted, &frame(0x81, "3"))).await;
+    within("unadmitted pongs", flood(&mut unadmitted, &frame(TEXT, b"3"))).await;
     let mut polling = Polling::join(sidecar.public, &member("eve", &["blue"])).await;
     assert_eq!(polling.post(&["3"; 1000].join("\u{1e}")).await.status, 400);
     sidecar.until(&closes("inbound_budget"), closed + 2.0).await;
@@ -51,7 +45,7 @@ async fn what_is_no_event_has_a_budget() {
 async fn a_second_connect_is_counted_though_the_library_ignores_it() {
     let sidecar = Sidecar::start("").await;
     let mut attacker = RawSocket::join(sidecar.public, &member("eve", &["blue"])).await;
-    within("CONNECTs", flood(&mut attacker, &frame(0x81, "40{}"))).await;
+    within("CONNECTs", flood(&mut attacker, &frame(TEXT, b"40{}"))).await;
     sidecar.until(&closes("connect_flood"), 1.0).await;
     sidecar.until_empty().await;
 }
@@ -71,7 +65,7 @@ async fn what_no_client_sends_closes() {
         "42999999999999999999999[\"database-change\",1]",
     ] {
         let mut socket = RawSocket::join(sidecar.public, &member("eve", &["red"])).await;
-        socket.send_bytes(&frame(0x81, packet)).await;
+        socket.send_bytes(&frame(TEXT, packet.as_bytes())).await;
         assert_eq!(within(packet, socket.closed()).await, Vec::<String>::new(), "{packet}");
         let mut polling = Polling::join(sidecar.public, &member("eve", &["red"])).await;
         assert_eq!(polling.post(packet).await.status, 400, "{packet}");

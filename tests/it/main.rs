@@ -6,6 +6,7 @@ mod config;
 mod docs;
 mod drain;
 mod harness;
+mod hostile;
 mod hostile_frames;
 mod http;
 mod inbound;

@@ -1,5 +1,6 @@
 //! A member that does not read costs itself only: a bounded number of bytes, then its place.
 
+use crate::harness::frames::{TEXT, frame};
 use crate::harness::packets::{self, EVENT};
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
@@ -106,9 +107,7 @@ async fn a_client_that_asks_and_never_reads_is_closed() {
         let questions: Vec<u8> = (0..500_u16)
             .flat_map(|at| {
                 let text = packets::event("no-such-event", "", Some(at.into()));
-                let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-                frame.extend(text.as_bytes());
-                frame
+                frame(TEXT, text.as_bytes())
             })
             .collect();
         use tokio::io::AsyncWriteExt;

@@ -1,0 +1,5 @@
+//! What arrives on a public socket: one test for each kind of attack, against the real binary over real sockets. Each
+//! asserts what becomes of the attacker, that the process lives, and that an honest team, connected throughout, sends
+//! and hears before, during and after it.
+
+mod scene;

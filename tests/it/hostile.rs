@@ -2,4 +2,5 @@
 //! asserts what becomes of the attacker, that the process lives, and that an honest team, connected throughout, sends
 //! and hears before, during and after it.
 
+mod origin;
 mod scene;

@@ -2,5 +2,8 @@
 //! asserts what becomes of the attacker, that the process lives, and that an honest team, connected throughout, sends
 //! and hears before, during and after it.
 
+mod events;
+mod frames;
+mod handshake;
 mod origin;
 mod scene;

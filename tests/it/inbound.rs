@@ -3,7 +3,6 @@
 use tokio::io::AsyncWriteExt;
 
 use crate::harness::frames::{CONTINUES_LAST, PING, PONG, TEXT, TEXT_BEGINS, frame};
-use crate::harness::http::Http;
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
 use crate::harness::{Sidecar, closes, member, within};
@@ -73,27 +72,4 @@ async fn what_no_client_sends_closes() {
         sidecar.until(&closes("bad_packet"), closed).await;
     }
     assert_eq!(sidecar.metric("flowgate_events_accepted_total").await, 0.0);
-}
-
-#[tokio::test]
-async fn an_upgrade_that_cannot_be_is_refused_before_it_begins() {
-    let sidecar = Sidecar::start("").await;
-    let mut polling = Polling::join(sidecar.public, &member("ann", &["red"])).await;
-    let upgrade = |version: &str, more: &str| {
-        let target = polling.target().replace("polling", "websocket");
-        format!(
-            "GET {target} HTTP/{version}\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n{more}"
-        )
-    };
-    // hyper cannot hand over an HTTP/1.0 connection; frames before the answer would be looked at by nobody.
-    for request in [upgrade("1.0", ""), upgrade("1.1", "\u{1}\u{2}")] {
-        let mut http = Http::to(sidecar.public).await;
-        http.send_raw(request).await;
-        assert_eq!(http.answer().await.unwrap().status, 400);
-    }
-    // Neither has made it deaf.
-    let mut ben = RawSocket::join(sidecar.public, &member("ben", &["red"])).await;
-    assert_eq!(ben.ask("1").await["ok"], true);
-    assert_eq!(polling.event().await, "1");
 }

@@ -127,10 +127,20 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
-    /// Bytes of memory that it has now (`proc(5)`, `VmRSS`).
+    /// Bytes of memory that it has now.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Bytes of memory that it has had at its worst.
+    pub fn peak_resident(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// A line of `/proc/PID/status` (`proc(5)`) in bytes.
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
         kilobytes.unwrap().trim().parse::<u64>().unwrap() * 1024
     }
 

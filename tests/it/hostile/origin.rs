@@ -64,6 +64,13 @@ async fn row_01_pages_of_other_origins_come_in_on_no_way() {
         })
         .await;
     assert_eq!(scene.refused("origin").await, 5.0 * ORIGINS.len() as f64);
+    // Its own page and clients that are no page come in on all ways.
+    for origins in [&[OWN_PAGE][..], &[]] {
+        let headers: Vec<_> = origins.iter().map(|origin| ("Origin", *origin)).collect();
+        let polling = Polling::open_with(scene.public, &headers).await.unwrap();
+        drop(polling.ask_upgrade_with(&headers).await.unwrap());
+        drop(RawSocket::open_with(scene.public, &headers).await.unwrap());
+    }
     // The victim's session is as it was: it still upgrades, on its own page.
     let mut upgraded = there.upgrade().await;
     assert_eq!(upgraded.ask_as("no-such-event", "").await["code"], "unknown_event");
@@ -102,5 +109,13 @@ async fn row_02_no_answer_is_for_any_page_and_with_credentials() {
                 }
             })
             .await;
+        // A browser reads refusals of its own page too: it is told the code and when to come back.
+        let answer = get(scene.public, "/socket.io/?EIO=3&transport=polling", &[("Origin", OWN_PAGE)]).await;
+        assert_eq!(answer.status, 400);
+        let readable_by = if is_listed { OWN_PAGE } else { "*" };
+        assert_eq!(answer.header("access-control-allow-origin"), Some(readable_by));
+        assert!(
+            !is_listed || answer.header("vary").is_some_and(|vary| vary.to_lowercase().contains("origin"))
+        );
     }
 }

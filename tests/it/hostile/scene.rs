@@ -69,6 +69,11 @@ impl Scene {
         self.honest.lock().await.round(1).await;
     }
 
+    /// How many events the honest sender has said; exactly those have been accepted, if no attacker's has.
+    pub async fn honest_said(&self) -> f64 {
+        self.honest.lock().await.said as f64
+    }
+
     /// Carries an attack out while the honest team talks in a task of its own, without a pause and before and after
     /// too. Every member hears everything exactly once and in order, or the test fails, at once if it can.
     pub async fn during<T>(&self, attack: impl Future<Output = T>) -> T {

@@ -36,6 +36,7 @@ impl<S> InboundIo<S> {
             }
             Some(session) => {
                 let Some(session) = session.upgrade() else { return };
+                session.note_speaking(!read.is_empty());
                 self.frames.feed(read, |inbound, bytes| session.saw(inbound, bytes));
             }
         }
@@ -49,8 +50,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for InboundIo<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        // An error ends the connection like an end without a byte.
         self.look(&buffer.filled()[before..]);
+        read?;
         if self.outlet.is_closed() {
             // What was too much is not passed on.
             buffer.set_filled(before);

@@ -27,7 +27,7 @@ use http::{Answer, get};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The variable that holds the tests' secret.
 pub const SECRET_VARIABLE: &str = "TEST_SECRET";

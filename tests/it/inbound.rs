@@ -68,28 +68,3 @@ async fn a_second_connect_is_counted_though_the_library_ignores_it() {
     sidecar.until(&closes("connect_flood"), 1.0).await;
     sidecar.until_empty().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_client_sends_closes() {
-    let sidecar = Sidecar::start("").await;
-    let mut closed = 0.0;
-    for packet in [
-        "40/x,",
-        "41/x,",
-        "42/x,[\"a\"]",
-        "431[]",
-        "44{}",
-        "450-[\"database-change\",1]",
-        "460-[]",
-        "42999999999999999999999[\"database-change\",1]",
-    ] {
-        let mut socket = RawSocket::join(sidecar.public, &member("eve", &["red"])).await;
-        socket.send_bytes(&frame(TEXT, packet.as_bytes())).await;
-        assert_eq!(within(packet, socket.closed()).await, Vec::<String>::new(), "{packet}");
-        let mut polling = Polling::join(sidecar.public, &member("eve", &["red"])).await;
-        assert_eq!(polling.post(packet).await.status, 400, "{packet}");
-        closed += 2.0;
-        sidecar.until(&closes("bad_packet"), closed).await;
-    }
-    assert_eq!(sidecar.metric("flowgate_events_accepted_total").await, 0.0);
-}

@@ -12,7 +12,7 @@ use super::scene::{Scene, TEAM};
 async fn row_06_names_that_are_no_event_are_refused_and_counted() {
     let scene = Scene::new("").await;
     let mut eve = scene.websocket("eve", &["blue"]).await;
-    let long = "x".repeat(60_000);
+    let (large, long) = ("x".repeat(60_000), "x".repeat(1 << 20));
     let names = [
         // Socket.IO's own are just names here, and so are JavaScript's.
         "connect",
@@ -34,7 +34,7 @@ async fn row_06_names_that_are_no_event_are_refused_and_counted() {
         "database-change\u{0}",
         "database-cha\u{200b}nge",
         "😀",
-        &long,
+        &large,
     ];
     scene
         .during(async {
@@ -77,7 +77,7 @@ async fn row_06_names_that_are_no_event_are_refused_and_counted() {
                 r#"42["database\u002dchange"]"#.to_owned(),
                 r#"42["\u0000"]"#.to_owned(),
                 "42[\"database-change\u{0}\"]".to_owned(),
-                packets::event(&"x".repeat(1 << 20), "", Some(1)),
+                packets::event(&long, "", Some(1)),
             ] {
                 let mut eve = scene.websocket("eve", &[TEAM]).await;
                 eve.send_bytes(&frame(TEXT, packet.as_bytes())).await;
@@ -93,7 +93,7 @@ async fn row_06_names_that_are_no_event_are_refused_and_counted() {
 
 /// What the packet's end and its arguments may not be, where the packet as such is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_07_extra_arguments_are_refused() {
+async fn row_07_trailing_junk_and_extra_arguments_are_refused() {
     let scene = Scene::new("").await;
     let mut eve = scene.websocket("eve", &["blue"]).await;
     let arguments = ["1,2", "{},{}", "null,null", "\"a\",\"b\"", "1,2,3,4", "[],[]"];
@@ -105,7 +105,23 @@ async fn row_07_extra_arguments_are_refused() {
             }
         })
         .await;
-    assert_eq!(scene.refused("invalid_payload").await, arguments.len() as f64);
+    let mut refused = arguments.len();
+    for junk in
+        ["]x", "]]", "] []", "][]", "]1", "]42[\"database-change\"]", "]\u{1e}42[\"database-change\"]"]
+    {
+        for argument in ["", ",1", ",{}"] {
+            eve.send(&format!("42{refused}[\"{EVENT}\"{argument}{junk}")).await;
+            let packet = eve.packet().await.unwrap();
+            let answer = packets::answer(&packet, refused as u64);
+            assert_eq!(answer, Some(json!({ "ok": false, "code": "invalid_payload" })), "{argument}{junk}");
+            refused += 1;
+        }
+    }
+    assert_eq!(scene.refused("invalid_payload").await, refused as f64);
+    // Heartbeats out of turn are passed over.
+    for packet in ["3", "2"] {
+        eve.send(packet).await;
+    }
     // The largest id that is answered, and the smallest.
     for id in [0, 999_999_999_999_999_999] {
         eve.send(&packets::event("no-such-event", "", Some(id))).await;

@@ -13,7 +13,9 @@ use crate::harness::packets::{self, EVENT};
 use crate::harness::polling::Polling;
 use crate::harness::process::Process;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{closes, code_of, member, metric, raise_descriptor_limit, refusals, until, within};
+use crate::harness::{
+    LOOK_AGAIN, PATIENCE, closes, code_of, member, metric, raise_descriptor_limit, refusals, within,
+};
 
 /// The honest team. An attacker that holds it too is an insider.
 pub const TEAM: &str = "red";
@@ -114,7 +116,17 @@ impl Scene {
 
     /// Waits until a series has this value.
     pub async fn until(&self, series: &str, value: f64) {
-        until(&format!("{series} = {value}"), async || self.metric(series).await == value).await;
+        let waiting = async {
+            while self.metric(series).await != value {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            let metrics = get(self.internal, "/metrics", &[]).await.body;
+            let is_news = |line: &&str| !line.starts_with('#') && !line.ends_with(" 0");
+            let news: Vec<_> = metrics.lines().filter(is_news).collect();
+            panic!("waited in vain: {series} = {value} in\n{}", news.join("\n"));
+        }
     }
 
     /// Closed connections counted under a reason.

@@ -7,3 +7,5 @@ mod frames;
 mod handshake;
 mod origin;
 mod scene;
+mod sessions;
+mod stages;

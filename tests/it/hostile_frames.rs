@@ -4,7 +4,6 @@
 use serde_json::json;
 
 use crate::harness::frames::{PING, PONG, TEXT, frame};
-use crate::harness::packets;
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
 use crate::harness::{Sidecar, member, within};
@@ -37,26 +36,6 @@ impl Honest {
         assert_eq!(self.hears.event().await, text);
         assert_eq!(self.polls.event().await, text);
     }
-}
-
-/// A message whose bytes come one at a time delays nobody else.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_trickles_delays_nobody() {
-    let sidecar = Sidecar::start("").await;
-    let mut honest = Honest::join(&sidecar).await;
-    let mut slow = RawSocket::join(sidecar.public, &member("eve", &["red"])).await;
-    let bytes = frame(TEXT, packets::event("no-such-event", "\"at last\"", Some(7)).as_bytes());
-    for byte in &bytes {
-        slow.send_bytes(&[*byte]).await;
-        honest.goes_on().await;
-    }
-    let answer = loop {
-        let packet = slow.packet().await.unwrap();
-        if let Some(answer) = packets::answer(&packet, 7) {
-            break answer;
-        }
-    };
-    assert_eq!(answer["code"], "unknown_event");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

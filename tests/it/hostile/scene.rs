@@ -33,7 +33,12 @@ const ROUND: u64 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is back to what it was once an attack is over.
-const GAUGES: [&str; 3] = ["flowgate_sessions", "flowgate_peers", "flowgate_rooms"];
+const GAUGES: [&str; 5] =
+    ["flowgate_sessions", "flowgate_peers", "flowgate_rooms", "flowgate_members", "flowgate_connection_keys"];
+
+/// Open TCP connections: those of the honest, of which the one that polls has two at most.
+const CONNECTIONS: &str = "flowgate_connections";
+const HONEST_CONNECTIONS: f64 = 4.0;
 
 /// The running binary and its honest team.
 pub struct Scene {
@@ -116,8 +121,12 @@ impl Scene {
 
     /// Waits until a series has this value.
     pub async fn until(&self, series: &str, value: f64) {
+        self.until_it(series, &format!("= {value}"), |now| now == value).await;
+    }
+
+    async fn until_it(&self, series: &str, what: &str, holds: impl Fn(f64) -> bool) {
         let waiting = async {
-            while self.metric(series).await != value {
+            while !holds(self.metric(series).await) {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
@@ -125,7 +134,7 @@ impl Scene {
             let metrics = get(self.internal, "/metrics", &[]).await.body;
             let is_news = |line: &&str| !line.starts_with('#') && !line.ends_with(" 0");
             let news: Vec<_> = metrics.lines().filter(is_news).collect();
-            panic!("waited in vain: {series} = {value} in\n{}", news.join("\n"));
+            panic!("waited in vain: {series} {what} in\n{}", news.join("\n"));
         }
     }
 
@@ -144,6 +153,7 @@ impl Scene {
         for (gauge, value) in &self.at_rest {
             self.until(gauge, *value).await;
         }
+        self.until_it(CONNECTIONS, "at rest", |now| now <= HONEST_CONNECTIONS).await;
     }
 
     /// What the process has logged so far.

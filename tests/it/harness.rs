@@ -1,5 +1,6 @@
 //! A sidecar of a test's own on free ports, and clients that speak its protocols by hand.
 
+pub mod endpoint;
 pub mod frames;
 pub mod http;
 pub mod packets;

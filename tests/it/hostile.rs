@@ -3,6 +3,7 @@
 //! and hears before, during and after it.
 
 mod events;
+mod floods;
 mod frames;
 mod handshake;
 mod origin;

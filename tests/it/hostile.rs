@@ -6,6 +6,7 @@ mod events;
 mod floods;
 mod frames;
 mod handshake;
+mod operations;
 mod origin;
 mod scene;
 mod sessions;

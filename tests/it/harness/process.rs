@@ -52,6 +52,19 @@ impl Process {
         Self::start(&mut command, folder)
     }
 
+    /// The same with a limit to the descriptors that it may have open.
+    pub fn serve_with_descriptors(settings: &str, limit: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().env(SECRET_VARIABLE, secret());
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+        command.args([env!("CARGO_BIN_EXE_flowgate"), "serve"]);
+        for path in write_settings(folder.path(), &[BASE, settings]) {
+            command.arg("--config").arg(path);
+        }
+        Self::start(&mut command, folder)
+    }
+
     /// `serve` with these settings files, its log in a file.
     pub fn serve_logging(settings: &[PathBuf], log: &Path) -> Self {
         let mut command = flowgate(&["serve"]);

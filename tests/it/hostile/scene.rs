@@ -58,7 +58,11 @@ impl Scene {
     /// The same with further variables in the binary's environment, such as `RUST_LOG`.
     pub async fn new_in(settings: &str, environment: &[(&str, &str)]) -> Self {
         raise_descriptor_limit();
-        let process = Process::serve_in(settings, environment);
+        Self::on(Process::serve_in(settings, environment)).await
+    }
+
+    /// An honest team on a binary that runs.
+    pub async fn on(process: Process) -> Self {
         let (public, internal) = (process.public, process.internal);
         let honest = Arc::new(Mutex::new(Honest::join(public).await));
         let mut scene =

@@ -7,7 +7,6 @@ mod docs;
 mod drain;
 mod harness;
 mod hostile;
-mod hostile_frames;
 mod http;
 mod inbound;
 mod jwks;

@@ -2,6 +2,7 @@
 //! asserts what becomes of the attacker, that the process lives, and that an honest team, connected throughout, sends
 //! and hears before, during and after it.
 
+mod addresses;
 mod events;
 mod floods;
 mod frames;
@@ -10,7 +11,9 @@ mod jwks;
 mod operations;
 mod origin;
 mod payloads;
+mod readers;
 mod scene;
+mod secrets;
 mod sessions;
 mod stages;
 mod tokens;

@@ -29,6 +29,9 @@ fn v2(source: [u8; 4]) -> Vec<u8> {
     [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &addresses].concat()
 }
 
+/// First bytes of a connection, and headers of its request.
+type Way<'a> = (&'a [u8], &'a [(&'a str, &'a str)]);
+
 /// A member on a WebSocket from this address, behind these first bytes; `Err` is the status of a refusal.
 async fn joins(
     scene: &Scene,
@@ -52,7 +55,7 @@ async fn joins(
 }
 
 /// Takes the places that this client has, and shows that there is no other.
-async fn takes_all(scene: &Scene, from: Ipv4Addr, ways: &[(&[u8], &[(&str, &str)])]) -> Vec<RawSocket> {
+async fn takes_all(scene: &Scene, from: Ipv4Addr, ways: &[Way<'_>]) -> Vec<RawSocket> {
     let mut taken = Vec::new();
     for at in 0..PLACES {
         let (first, headers) = ways[at % ways.len()];
@@ -73,8 +76,7 @@ async fn row_30_made_up_addresses_are_believed_of_trusted_proxies_only() {
         // With another address in each request it would never meet its cap. It has its places, as anybody.
         let lies =
             [says("203.0.113.1"), says("203.0.113.2, 127.0.0.9"), says("203.0.113.3"), says("203.0.113.4")];
-        let lies: Vec<(&[u8], &[(&str, &str)])> =
-            lies.iter().map(|lie| (b"".as_slice(), lie.as_slice())).collect();
+        let lies: Vec<Way<'_>> = lies.iter().map(|lie| (b"".as_slice(), lie.as_slice())).collect();
         let _attacker = takes_all(&scene, source(1), &lies).await;
         let others = ["Forwarded", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP"];
         for name in others {
@@ -95,7 +97,7 @@ async fn row_30_made_up_addresses_are_believed_of_trusted_proxies_only() {
         // Behind the proxy all three ways name one client: the last address that no proxy of ours has.
         let (first, second) = (v1("192.0.2.1"), v2([192, 0, 2, 1]));
         let (alone, behind) = (says("192.0.2.1"), says("6.6.6.6, 192.0.2.1"));
-        let ways: [(&[u8], &[(&str, &str)]); 5] = [
+        let ways: [Way<'_>; 5] = [
             (&first, &[]),
             (&second, &[]),
             (b"", &alone),

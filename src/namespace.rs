@@ -70,6 +70,7 @@ async fn admit(
             let membership = path.rooms.join(&rooms::of(&admitted.peer, &policy.rooms), &member);
             let peer = Arc::new(admitted.peer);
             let sender = path.pipeline.sender(peer.clone(), Now::read());
+            watch_disconnect(socket, &session, peer.clone(), path.clone());
             socket.on_fallback(EventEntry::new(path.clone(), sender, &session));
             let entering = Entering { peer, place: admitted.place, member, membership };
             socket.extensions.insert(Waiting(Arc::new(Mutex::new(Some(entering)))));
@@ -165,21 +166,25 @@ impl Entrance {
         self.path.rooms.enter(&member, socket);
         self.path.metrics.admissions.inc();
         log_admission(&peer, socket);
-        self.watch_disconnect(socket, session, peer);
     }
+}
 
-    fn watch_disconnect(&self, socket: &Socket, session: &Arc<Session>, peer: Arc<Peer>) {
-        let (path, session) = (self.path.clone(), Arc::downgrade(session));
-        socket.on_disconnect(async move |reason: DisconnectReason| {
-            let closed_here = session.upgrade().and_then(|session| session.closing());
-            let reason = closed_here.unwrap_or_else(|| {
-                let reason = protocol_reason(reason);
-                path.metrics.closed(reason);
-                reason
-            });
-            tracing::info!(connection = %peer.id(), reason = reason.as_str(), "disconnected");
+/// Counts the end of a peer, and says why it came.
+///
+/// Called before CONNECT is answered: a client may be closed for what it sends right after the answer, before the
+/// [`Entrance`] has run, and the library calls nobody who asks to be told later.
+fn watch_disconnect(socket: &Socket, session: &Arc<Session>, peer: Arc<Peer>, path: Arc<EventPath>) {
+    let session = Arc::downgrade(session);
+    socket.on_disconnect(async move |reason: DisconnectReason| {
+        let session = session.upgrade();
+        let closed_here = session.as_ref().and_then(|session| session.closing());
+        let reason = closed_here.unwrap_or_else(|| {
+            let reason = protocol_reason(reason, session.is_some_and(|session| session.is_speaking()));
+            path.metrics.closed(reason);
+            reason
         });
-    }
+        tracing::info!(connection = %peer.id(), reason = reason.as_str(), "disconnected");
+    });
 }
 
 fn log_admission(peer: &Peer, socket: &Socket) {
@@ -193,11 +198,14 @@ fn log_admission(peer: &Peer, socket: &Socket) {
     );
 }
 
-fn protocol_reason(reason: DisconnectReason) -> CloseReason {
+fn protocol_reason(reason: DisconnectReason, is_speaking: bool) -> CloseReason {
     match reason {
         DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
             CloseReason::BadPacket
         }
+        // The library has one reason for what the WebSocket does not allow (a message over the limit, text that is no
+        // UTF-8, a frame against the rules) and for a connection that is lost; only the latter has ended.
+        DisconnectReason::TransportError if is_speaking => CloseReason::BadPacket,
         DisconnectReason::HeartbeatTimeout => CloseReason::Heartbeat,
         _ => CloseReason::Client,
     }

@@ -17,6 +17,10 @@ use crate::reject::Code;
 /// A cap has no time at which it ends; a client that was turned away by one comes back after this long.
 const CAP_RETRY: Duration = Duration::from_secs(5);
 
+/// Those who are turned away in one moment are told to come back over this many seconds, since `Retry-After` has no
+/// fractions: told the same, they would make the same crowd again.
+const RETRY_SPREAD: u8 = 4;
+
 /// Addresses whose handshake rate is remembered. Above it the whole process's rate is what holds: an attacker with this
 /// many addresses is not held by a limit per address.
 const MAX_TRACKED_ADDRESSES: usize = 100_000;
@@ -84,7 +88,7 @@ impl Caps {
             self.rate_per_ip.check_key(&address).map_err(too_fast)?;
         }
         let slot = self.sessions.take(address, is_proxy);
-        let slot = slot.map_err(|code| TurnedAway { code, retry_after: CAP_RETRY })?;
+        let slot = slot.map_err(|code| TurnedAway { code, retry_after: CAP_RETRY + jitter() })?;
         self.rate_total.check().map_err(too_fast)?;
         Ok(slot)
     }
@@ -146,8 +150,16 @@ impl Drop for Slot {
 fn too_fast(until: governor::NotUntil<<DefaultClock as Clock>::Instant>) -> TurnedAway {
     TurnedAway {
         code: Code::TooManyRequests,
-        retry_after: until.wait_time_from(DefaultClock::default().now()),
+        retry_after: until.wait_time_from(DefaultClock::default().now()) + jitter(),
     }
+}
+
+/// What a time to come back is varied by: whole seconds, less than [`RETRY_SPREAD`].
+pub(super) fn jitter() -> Duration {
+    let mut random = [0_u8; 1];
+    // Without randomness it is just not varied.
+    let _ = getrandom::fill(&mut random);
+    Duration::from_secs(u64::from(random[0] % RETRY_SPREAD))
 }
 
 /// The same bucket in governor's terms: `burst` cells, one more every `per / count`.

@@ -21,7 +21,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::caps::{Caps, TurnedAway};
 use super::query::Query;
-use super::{handshake, origin, proxy};
+use super::{caps, handshake, origin, proxy};
 use crate::config::policy::{Policy, TokenSource};
 use crate::link::inbound::{SAMPLE, judge};
 use crate::link::outlet::Outlet;
@@ -178,7 +178,7 @@ impl Front {
         if self.is_draining() {
             let code = Code::Draining;
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Turn { status, code, retry_after: Some(DRAINING_RETRY) });
+            return Err(Turn { status, code, retry_after: Some(DRAINING_RETRY + caps::jitter()) });
         }
         let address = self.client_address(&outlet, parts);
         let is_proxy = proxy::is_trusted(address, &self.policy.server.trusted_proxies);

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -13,6 +13,11 @@ use super::outlet::Outlet;
 /// The blank line that ends a request's head.
 const END_OF_HEAD: u32 = u32::from_be_bytes(*b"\r\n\r\n");
 
+/// WebSocket frames that one connection may have read before others get their turn. The library handles what it reads
+/// at once, and as long as a flood has filled the kernel's buffer nothing else would stop it: tokio counts reads, of
+/// which one holds many small frames. At some microseconds a frame this is a tenth of a millisecond.
+const FRAMES_PER_TURN: u32 = 32;
+
 /// `stream`, on `outlet`: plain bytes, also where TLS is spoken beneath.
 pub struct InboundIo<S> {
     stream: S,
@@ -20,12 +25,14 @@ pub struct InboundIo<S> {
     /// The last four bytes of HTTP.
     tail: u32,
     frames: ClientFrames,
+    /// Frames since this connection's turn began.
+    this_turn: u32,
 }
 
 impl<S> InboundIo<S> {
     /// Looks at what `stream` reads.
     pub fn new(stream: S, outlet: Arc<Outlet>) -> Self {
-        InboundIo { stream, outlet, tail: 0, frames: ClientFrames::default() }
+        InboundIo { stream, outlet, tail: 0, frames: ClientFrames::default(), this_turn: 0 }
     }
 
     fn look(&mut self, read: &[u8]) {
@@ -36,7 +43,12 @@ impl<S> InboundIo<S> {
             }
             Some(session) => {
                 let Some(session) = session.upgrade() else { return };
-                self.frames.feed(read, |inbound, bytes| session.saw(inbound, bytes));
+                session.note_speaking(!read.is_empty());
+                let this_turn = &mut self.this_turn;
+                self.frames.feed(read, |inbound, bytes| {
+                    *this_turn += 1;
+                    session.saw(inbound, bytes);
+                });
             }
         }
     }
@@ -48,9 +60,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for InboundIo<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.this_turn >= FRAMES_PER_TURN {
+            self.this_turn = 0;
+            // Its task goes to the end of the queue.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            self.this_turn = 0;
+            return Poll::Pending;
+        };
+        // An error ends the connection like an end without a byte.
         self.look(&buffer.filled()[before..]);
+        read?;
         if self.outlet.is_closed() {
             // What was too much is not passed on.
             buffer.set_filled(before);

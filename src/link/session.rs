@@ -73,6 +73,8 @@ pub struct Session {
     credentials: Mutex<Option<HeaderMap>>,
     connects: AtomicU8,
     had_peer: AtomicBool,
+    /// Bytes have come on its WebSocket, and neither an end nor an error since.
+    speaks: AtomicBool,
     /// Packets that were no events, less what the sweeps have forgiven.
     others: AtomicU32,
     tenant: Mutex<Tenant>,
@@ -116,6 +118,16 @@ impl Session {
         }
         outlet.bind(self);
         true
+    }
+
+    /// Notes that its client sent something on its WebSocket; `false`, that the connection has ended.
+    pub fn note_speaking(&self, speaks: bool) {
+        self.speaks.store(speaks, Ordering::Release);
+    }
+
+    /// Whether its client has sent something on its WebSocket, and the connection has not ended since.
+    pub fn is_speaking(&self) -> bool {
+        self.speaks.load(Ordering::Acquire)
     }
 
     /// Counts a packet or frame of so many bytes that its client sent, and closes it when that is too much or what no client of this server sends.
@@ -263,6 +275,7 @@ impl Sessions {
             credentials: Mutex::new((!credentials.is_empty()).then_some(credentials)),
             connects: AtomicU8::new(0),
             had_peer: AtomicBool::new(false),
+            speaks: AtomicBool::new(false),
             others: AtomicU32::new(0),
             tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),

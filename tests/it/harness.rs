@@ -1,5 +1,7 @@
 //! A sidecar of a test's own on free ports, and clients that speak its protocols by hand.
 
+pub mod endpoint;
+pub mod frames;
 pub mod http;
 pub mod packets;
 pub mod polling;
@@ -26,7 +28,7 @@ use http::{Answer, get};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The variable that holds the tests' secret.
 pub const SECRET_VARIABLE: &str = "TEST_SECRET";
@@ -157,6 +159,14 @@ impl Drop for Sidecar {
     fn drop(&mut self) {
         self.running.abort();
     }
+}
+
+/// Lets this process, and those that it starts, open as many descriptors as the system allows: tests with thousands of
+/// connections need more than the usual 1,024.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
 /// One series of the process whose internal port this is.

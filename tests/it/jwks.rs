@@ -2,7 +2,6 @@
 //! of the list of attacks, and rotation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flowgate::config::key_material::KeyMaterial;
@@ -13,123 +12,11 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use jsonwebtoken::Algorithm::{self, *};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::harness::endpoint::{Answer, Endpoint};
 use crate::keys::*;
-
-/// How the endpoint answers.
-#[derive(Clone)]
-enum Answer {
-    /// 200 with this text.
-    Body(String),
-    /// The same, once a permit is there.
-    Held(String, Arc<Semaphore>),
-    /// A status without a text.
-    Status(&'static str),
-    /// A redirect.
-    Redirect(Url),
-    /// Chunks without end.
-    Endless,
-    /// Nothing at all, and the connection stays open.
-    Silent,
-    /// The connection is closed.
-    Closed,
-}
-
-/// A key endpoint on a free port.
-struct Endpoint {
-    url: Url,
-    answer: watch::Sender<Answer>,
-    requests: Arc<AtomicUsize>,
-    /// Bytes of endless answers that went out, and how many of those answers were cut off.
-    endless: watch::Sender<(usize, usize)>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Endpoint {
-    async fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse(&format!("http://{}/jwks", listener.local_addr().unwrap())).unwrap();
-        let (answer, answers) = watch::channel(answer);
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counter = requests.clone();
-        let endless = watch::Sender::new((0, 0));
-        let tally = endless.clone();
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, answers.clone(), counter.clone(), tally.clone()));
-            }
-        });
-        Endpoint { url, answer, requests, endless, task }
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-
-    fn answers(&self, answer: Answer) {
-        self.answer.send_replace(answer);
-    }
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    answers: watch::Receiver<Answer>,
-    requests: Arc<AtomicUsize>,
-    endless: watch::Sender<(usize, usize)>,
-) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    requests.fetch_add(1, Ordering::SeqCst);
-    let answer = answers.borrow().clone();
-    let text = |status: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
-    };
-    let written = match answer {
-        Answer::Body(body) => stream.write_all(text("200 OK", &body).as_bytes()).await,
-        Answer::Held(body, gate) => {
-            gate.acquire().await.unwrap().forget();
-            stream.write_all(text("200 OK", &body).as_bytes()).await
-        }
-        Answer::Status(status) => stream.write_all(text(status, "").as_bytes()).await,
-        Answer::Redirect(to) => {
-            let head = format!(
-                "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            );
-            stream.write_all(head.as_bytes()).await
-        }
-        Answer::Endless => {
-            let mut written =
-                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
-            let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
-            while written.is_ok() {
-                written = stream.write_all(chunk.as_bytes()).await;
-                endless.send_modify(|(sent, _)| *sent += chunk.len());
-            }
-            endless.send_modify(|(_, cut_off)| *cut_off += 1);
-            written
-        }
-        Answer::Silent => stream.read_u8().await.map(|_| ()),
-        Answer::Closed => Ok(()),
-    };
-    // A client that has heard enough closes, which is what some tests want to see.
-    let _ = written;
-}
 
 /// Never on its own; a test says what it wants sooner.
 fn patient() -> Timing {
@@ -378,8 +265,7 @@ async fn an_endless_answer_is_cut_off_by_its_size() {
     let endpoint = Endpoint::start(Answer::Endless).await;
     let (verifier, _refreshers) = verifier(&endpoint.url, &[ES256], patient());
     assert!(is_unavailable(&verify(&verifier, &old()).await));
-    let mut endless = endpoint.endless.subscribe();
-    let (sent, _) = *endless.wait_for(|(_, cut_off)| *cut_off == 1).await.unwrap();
+    let sent = endpoint.cut_off().await;
     // What is read is 256 KiB; the kernel's buffers on both sides hold some MiB more.
     assert!(sent < 32 << 20, "{sent} bytes went out");
 }

@@ -193,30 +193,6 @@ async fn size_and_depth() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_of_the_policy() {
-    let sidecar = Sidecar::start("").await;
-    let mut ann = join(&sidecar, "ann", &["red"]).await;
-    let mut ben = join(&sidecar, "ben", &["red"]).await;
-    // Socket.IO's own names are just names here.
-    for name in
-        ["connect", "connect_error", "disconnect", "disconnecting", "error", "newListener", "removeListener"]
-    {
-        assert_eq!(ann.ask_as(name, "1").await["code"], "unknown_event", "{name}");
-    }
-    for name in
-        ["", " ", "database-changed", "Database-Change", "database-change ", "database", "__proto__", "😀"]
-    {
-        assert_eq!(ann.ask_as(name, "1").await["code"], "unknown_event", "{name}");
-    }
-    for arguments in ["1,2", "{},{}", "null,null", "\"a\",\"b\"", "1,2,3,4"] {
-        assert_eq!(ann.ask(arguments).await["code"], "invalid_payload", "{arguments}");
-    }
-    assert_eq!(ben.heard_until_now().await, Vec::<String>::new());
-    assert_eq!(sidecar.metric(&refusals("unknown_event")).await, 15.0 + 1.0);
-    assert_eq!(sidecar.metric(&refusals("invalid_payload")).await, 5.0);
-}
-
-#[tokio::test]
 async fn a_refusal_nobody_asked_for_is_counted_and_silent() {
     let sidecar = Sidecar::start("").await;
     let mut ann = join(&sidecar, "ann", &["red"]).await;

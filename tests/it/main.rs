@@ -6,7 +6,7 @@ mod config;
 mod docs;
 mod drain;
 mod harness;
-mod hostile_frames;
+mod hostile;
 mod http;
 mod inbound;
 mod jwks;

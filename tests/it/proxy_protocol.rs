@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use crate::harness::http::{Answer, Http, POLLING};
 use crate::harness::packets;
-use crate::harness::process::Process;
-use crate::harness::{BASE, Sidecar, code_of, member, refusals, until, within, write_settings};
+use crate::harness::{Sidecar, code_of, member, refusals, within};
 
 /// This machine is a trusted proxy, and every client has one place: who has taken it shows who was believed.
 const TRUSTED: &str = r#"
@@ -111,24 +110,4 @@ async fn a_trusted_proxy_that_says_nothing_is_closed() {
     let mut half = Http::to(sidecar.public).await;
     half.send_raw("PROXY TCP4 192.0").await;
     within("both are closed", async { tokio::join!(silent.closed(), half.closed()) }).await;
-}
-
-#[tokio::test]
-async fn from_others_it_is_a_malformed_request_and_warned_of_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
-    let paths = write_settings(folder.path(), &[BASE, "[limits.connections]\nper_ip = 1"]);
-    let process = Process::serve_logging(&paths, &log);
-    let public = process.public;
-    for first in [v1("192.0.2.1"), v2([192, 0, 2, 1], &[]), v1("192.0.2.2")] {
-        let mut http = Http::to(public).await;
-        http.send_raw(&first).await;
-        http.send_raw(format!("GET {POLLING} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
-        let answer = within("the request is refused", http.answer()).await;
-        assert!(answer.as_ref().is_none_or(|answer| answer.status == 400), "{answer:?}");
-    }
-    assert_eq!(open(public, b"", &[]).await.status, 200);
-    let warnings = || std::fs::read_to_string(&log).unwrap().matches("a PROXY protocol header").count();
-    until("the warning is written", async || warnings() > 0).await;
-    assert_eq!(warnings(), 1);
 }

@@ -1,9 +1,8 @@
 //! A member that does not read costs itself only: a bounded number of bytes, then its place.
 
-use crate::harness::packets::{self, EVENT};
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{Sidecar, closes, member, until, within};
+use crate::harness::{Sidecar, closes, member, until};
 
 /// The bytes are what ends it; the time never comes.
 const OVERFLOW: &str = "[limits.slow_reader]\nmax_queued = \"64KiB\"\nmax_stall = \"1h\"";
@@ -41,34 +40,11 @@ async fn busy_until(sidecar: &Sidecar, series: &str, value: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_websocket_that_stops_reading_is_closed() {
-    let sidecar = Sidecar::start(OVERFLOW).await;
-    let mut stuck = RawSocket::open_narrow(sidecar.public).await;
-    stuck.connect(&member("eve", &["red", "blue"])).await.unwrap();
-    sidecar.until("flowgate_rooms", 2.0).await;
-    busy_until(&sidecar, &closes("slow_reader"), 1.0).await;
-    // Its other room is gone with it, though its connection is still held here.
-    sidecar.until("flowgate_rooms", 0.0).await;
-    drop(stuck);
-    sidecar.until_empty().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgraded_socket_that_stops_reading_is_closed() {
     let sidecar = Sidecar::start(OVERFLOW).await;
     let stuck = Polling::join(sidecar.public, &member("eve", &["red"])).await.upgrade().await;
     busy_until(&sidecar, &closes("slow_reader"), 1.0).await;
     drop(stuck);
-    sidecar.until_empty().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_never_polls_is_closed() {
-    let sidecar = Sidecar::start(OVERFLOW).await;
-    let mut stuck = Polling::join(sidecar.public, &member("eve", &["red"])).await;
-    busy_until(&sidecar, &closes("slow_reader"), 1.0).await;
-    assert_eq!(stuck.poll().await.status, 400);
-    // What waited for it was bounded: 64 KiB and the event that went over it.
     sidecar.until_empty().await;
 }
 
@@ -93,50 +69,4 @@ async fn a_stall_is_enough() {
     sidecar.until(&closes("slow_reader"), 1.0).await;
     assert_eq!(sender.ask("1").await["ok"], true);
     sidecar.until("flowgate_peers", 1.0).await;
-}
-
-/// Acknowledgements are what waits here: their number is bounded too.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_and_never_reads_is_closed() {
-    let sidecar = Sidecar::start("[limits.slow_reader]\nmax_queued = \"16KiB\"\nmax_stall = \"2s\"").await;
-    let mut honest = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;
-    let mut stuck = RawSocket::open_narrow(sidecar.public).await;
-    stuck.connect(&member("eve", &["blue"])).await.unwrap();
-    let asking = tokio::spawn(async move {
-        let questions: Vec<u8> = (0..500_u16)
-            .flat_map(|at| {
-                let text = packets::event("no-such-event", "", Some(at.into()));
-                let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-                frame.extend(text.as_bytes());
-                frame
-            })
-            .collect();
-        use tokio::io::AsyncWriteExt;
-        // Ends when the other side has closed.
-        while stuck.stream.get_mut().write_all(&questions).await.is_ok() {}
-    });
-    within("the end of asking", async {
-        while !asking.is_finished() {
-            assert_eq!(honest.ask("1").await["ok"], true);
-            honest.event().await;
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    sidecar.until("flowgate_peers", 1.0).await;
-    let counted = sidecar.metric(&closes("slow_reader")).await + sidecar.metric(&closes("send_failed")).await;
-    assert_eq!(counted, 1.0);
-    assert_eq!(honest.ask_as(EVENT, "2").await["ok"], true);
-}
-
-/// A polling client that posts questions and never polls for the answers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_polling_client_that_asks_and_never_polls_is_closed() {
-    let sidecar = Sidecar::start(OVERFLOW).await;
-    let mut stuck = Polling::join(sidecar.public, &member("eve", &["blue"])).await;
-    let questions: Vec<_> = (0..500).map(|at| packets::event("no-such-event", "", Some(at))).collect();
-    let body = questions.join("\x1e");
-    within("the end of asking", async { while stuck.post(&body).await.status == 200 {} }).await;
-    sidecar.until_empty().await;
-    assert_eq!(sidecar.metric(&closes("send_failed")).await, 1.0);
 }

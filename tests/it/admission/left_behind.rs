@@ -11,11 +11,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{Sidecar, claims, closes, member, mint, now, packets, within};
+use crate::harness::{Sidecar, claims, closes, member, packets, within};
 use crate::keys;
-
-/// Longer than the library's heartbeat takes to find a client gone: 25 s to the ping and 20 s for the pong.
-const HEARTBEAT: Duration = Duration::from_secs(100);
 
 /// Ends the TCP connection with RST.
 fn reset(socket: RawSocket) {
@@ -136,31 +133,4 @@ async fn when_it_goes_while_it_is_being_admitted() {
     // Others are not held up by it.
     let mut honest = RawSocket::join(sidecar.public, &member("ann", &["red"])).await;
     assert_eq!(honest.ask("1").await["ok"], true);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_its_token_expires() {
-    let sidecar = Sidecar::start("[auth]\nleeway = \"0s\"").await;
-    let auth = json!({ "token": mint(json!({ "exp": now() + 2 })) });
-    let _websocket = RawSocket::join(sidecar.public, &auth).await;
-    let _polling = Polling::join(sidecar.public, &auth).await;
-    let _upgraded = Polling::join(sidecar.public, &auth).await.upgrade().await;
-    // None of them reads on.
-    sidecar.until_empty().await;
-    assert_eq!(sidecar.metric(&closes("token_expired")).await, 3.0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_it_no_longer_polls() {
-    let sidecar = Sidecar::start("").await;
-    let _abandoned = Polling::join(sidecar.public, &member("ann", &["red"])).await;
-    sidecar.until("flowgate_peers", 1.0).await;
-    let gone = async {
-        while sidecar.metric("flowgate_sessions").await > 0.0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(HEARTBEAT, gone).await.expect("the heartbeat finds it gone");
-    sidecar.until_empty().await;
-    assert_eq!(sidecar.metric(&closes("heartbeat")).await, 1.0);
 }

@@ -1,6 +1,6 @@
 //! HTTP/1.1 by hand, so that a test can send what no client library would.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -45,6 +45,15 @@ pub struct Http {
 impl Http {
     pub async fn to(address: SocketAddr) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        Http { tcp, read: Vec::new() }
+    }
+
+    /// A connection from this address of the machine's own; everything in 127.0.0.0/8 is one.
+    pub async fn from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((IpAddr::from(source), 0).into()).unwrap();
+        let tcp = socket.connect(address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         Http { tcp, read: Vec::new() }
     }

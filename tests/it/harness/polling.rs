@@ -1,7 +1,7 @@
 //! An Engine.IO 4 client that polls, and its upgrade to a WebSocket as stock clients do it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use super::within;
 
 pub struct Polling {
     address: SocketAddr,
+    source: Ipv4Addr,
     pub sid: String,
     /// The handshake's `maxPayload`.
     pub max_payload: u64,
@@ -28,7 +29,16 @@ impl Polling {
 
     /// Opens a session with further headers, which every request then has; `Err` is the answer that opens none.
     pub async fn open_with(address: SocketAddr, headers: &[(&str, &str)]) -> Result<Self, Answer> {
-        let mut get = Http::to(address).await;
+        Self::open_from(Ipv4Addr::LOCALHOST, address, headers).await
+    }
+
+    /// The same, on connections from this address of the machine's own.
+    pub async fn open_from(
+        source: Ipv4Addr,
+        address: SocketAddr,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Answer> {
+        let mut get = Http::from(source, address).await;
         let answer = within("a handshake", get.request("GET", POLLING, headers, "")).await;
         if answer.status != 200 {
             return Err(answer);
@@ -36,11 +46,12 @@ impl Polling {
         let open: Value = serde_json::from_str(answer.body.strip_prefix('0').unwrap()).unwrap();
         Ok(Polling {
             address,
+            source,
             sid: open["sid"].as_str().unwrap().to_owned(),
             max_payload: open["maxPayload"].as_u64().unwrap(),
             headers: headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             get,
-            post: Http::to(address).await,
+            post: Http::from(source, address).await,
             inbox: VecDeque::new(),
         })
     }
@@ -66,7 +77,7 @@ impl Polling {
                 return answer;
             }
             // The kept-alive connection was closed as idle; a session does not end with it.
-            self.post = Http::to(self.address).await;
+            self.post = Http::from(self.source, self.address).await;
             self.post.request("POST", &target, &headers, body).await
         })
         .await
@@ -80,7 +91,7 @@ impl Polling {
                 return answer;
             }
             // The kept-alive connection was closed as idle; a session does not end with it.
-            self.get = Http::to(self.address).await;
+            self.get = Http::from(self.source, self.address).await;
             self.begin_poll().await;
             self.end_poll().await.expect("an answer")
         })
@@ -156,7 +167,7 @@ impl Polling {
     /// The same with these headers instead of those of the other requests.
     pub async fn ask_upgrade_with(&self, headers: &[(&str, &str)]) -> Result<RawSocket, Answer> {
         let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", self.sid);
-        RawSocket::upgrade(Http::to(self.address).await, &target, headers).await
+        RawSocket::upgrade(Http::from(self.source, self.address).await, &target, headers).await
     }
 
     /// Upgrades as engine.io-client does: it polls on until the probe is answered, waits for the last poll, and only

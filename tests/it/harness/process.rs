@@ -1,11 +1,12 @@
 //! The real binary, where the process itself is what a test is about.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{BASE, PATIENCE, SECRET_VARIABLE, secret, write_settings};
@@ -26,6 +27,7 @@ pub fn run(arguments: &[&str]) -> Output {
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
+    log: Arc<Mutex<String>>,
     pub public: SocketAddr,
     pub internal: SocketAddr,
     /// Its first line said so.
@@ -36,12 +38,31 @@ pub struct Process {
 impl Process {
     /// `serve` with these settings above [`BASE`], once it listens.
     pub fn serve(settings: &str) -> Self {
+        Self::serve_in(settings, &[])
+    }
+
+    /// The same with further variables in its environment.
+    pub fn serve_in(settings: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = flowgate(&["serve"]);
         for path in write_settings(folder.path(), &[BASE, settings]) {
             command.arg("--config").arg(path);
         }
-        Self::start(command.env(SECRET_VARIABLE, secret()), folder)
+        command.env(SECRET_VARIABLE, secret()).envs(environment.iter().copied());
+        Self::start(&mut command, folder)
+    }
+
+    /// The same with a limit to the descriptors that it may have open.
+    pub fn serve_with_descriptors(settings: &str, limit: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().env(SECRET_VARIABLE, secret());
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+        command.args([env!("CARGO_BIN_EXE_flowgate"), "serve"]);
+        for path in write_settings(folder.path(), &[BASE, settings]) {
+            command.arg("--config").arg(path);
+        }
+        Self::start(&mut command, folder)
     }
 
     /// `serve` with these settings files, its log in a file.
@@ -69,13 +90,21 @@ impl Process {
         let (send, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        // Read so that the process never waits for it.
-        if let Some(mut stderr) = child.stderr.take() {
-            std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        let log: Arc<Mutex<String>> = Arc::default();
+        // Read all the time so that the process never waits for it.
+        if let Some(stderr) = child.stderr.take() {
+            let log = log.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    let mut log = log.lock().unwrap();
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            });
         }
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut process =
-            Process { child, lines, public: unknown, internal: unknown, is_tls: false, _folder: folder };
+            Process { child, lines, log, public: unknown, internal: unknown, is_tls: false, _folder: folder };
         let line = process.line();
         let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
         process.is_tls = url.starts_with("https://");
@@ -99,6 +128,38 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// Whether it has not exited.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Bytes of memory that it has now.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Bytes of memory that it has had at its worst.
+    pub fn peak_resident(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// A line of `/proc/PID/status` (`proc(5)`) in bytes.
+    fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+        kilobytes.unwrap().trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Descriptors that it has open now.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     /// Waits for the exit code; `None` is a death by signal.

@@ -1,7 +1,7 @@
 //! An Engine.IO 4 client on a WebSocket.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -33,6 +33,13 @@ impl RawSocket {
     /// Opens a session with further headers; `Err` is the answer that is no WebSocket.
     pub async fn open_with(address: SocketAddr, headers: &[(&str, &str)]) -> Result<Self, Answer> {
         let mut socket = Self::upgrade(Http::to(address).await, WEBSOCKET, headers).await?;
+        socket.read_open_packet().await;
+        Ok(socket)
+    }
+
+    /// Opens a session from this address of the machine's own; `Err` is the answer that is no WebSocket.
+    pub async fn open_from(source: Ipv4Addr, address: SocketAddr) -> Result<Self, Answer> {
+        let mut socket = Self::upgrade(Http::from(source, address).await, WEBSOCKET, &[]).await?;
         socket.read_open_packet().await;
         Ok(socket)
     }

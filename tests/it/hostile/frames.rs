@@ -322,6 +322,7 @@ async fn row_09_messages_over_the_limit_close() {
     let mut eve = scene.polling("eve", &["blue"]).await;
     assert_eq!(eve.post(&megabyte).await.status, 413);
     eve.post("1").await;
+    drop(eve);
     scene.at_rest().await;
 }
 

@@ -85,6 +85,7 @@ async fn row_03_bodies_are_refused_before_they_are_buffered() {
     http.send_raw(post(&target, "Transfer-Encoding: chunked") + &chunk).await;
     assert_eq!(within("an answer", http.answer()).await.expect("an answer").status, 200);
     assert_eq!(eve.post("1").await.status, 200);
+    drop((eve, http));
     scene.at_rest().await;
 }
 
@@ -204,6 +205,7 @@ async fn row_04_what_is_no_http_is_closed() {
         })
         .await;
     assert_eq!(eve.post("1").await.status, 200);
+    drop(eve);
     scene.at_rest().await;
 }
 

@@ -128,6 +128,11 @@ impl Scene {
         self.until_it(series, &format!("= {value}"), |now| now == value).await;
     }
 
+    /// Waits until a series has this value or more.
+    pub async fn until_at_least(&self, series: &str, value: f64) {
+        self.until_it(series, &format!(">= {value}"), |now| now >= value).await;
+    }
+
     async fn until_it(&self, series: &str, what: &str, holds: impl Fn(f64) -> bool) {
         let waiting = async {
             while !holds(self.metric(series).await) {

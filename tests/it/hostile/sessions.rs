@@ -217,7 +217,7 @@ async fn row_13_session_ids_cannot_be_guessed_and_are_not_told_to_others() {
     let mut ended = Polling::open(scene.public).await;
     ended.post("1").await;
     assert_eq!(ended.post("3").await.status, 400);
-    drop((ann, ben));
+    drop((ann, ben, ended));
     scene.at_rest().await;
     let log = scene.log();
     assert!(sids.iter().all(|sid| !log.contains(sid.as_str())), "{log}");
@@ -290,6 +290,7 @@ async fn row_13_behind_a_proxy_a_session_is_bound_to_the_client() {
     // Through another of the proxies it is the same client.
     let answers = reuses(&scene, &dan.sid, source(2), &own).await;
     assert_eq!(answers, [Ok(200), Ok(200), Ok(101)]);
+    drop(dan);
     scene.at_rest().await;
 }
 
@@ -301,5 +302,6 @@ async fn row_13_a_session_may_move_where_policy_does_not_bind_it() {
     dan.connect(&member("dan", &["blue"])).await.unwrap();
     let answers = scene.during(reuses(&scene, &dan.sid, source(2), &[])).await;
     assert_eq!(answers, [Ok(200), Ok(200), Ok(101)]);
+    drop(dan);
     scene.at_rest().await;
 }

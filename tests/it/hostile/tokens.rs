@@ -319,8 +319,11 @@ async fn row_20_a_token_that_expires_closes_its_socket() {
         assert_eq!(upgraded.close_code().await, Some(1001));
         within("the polling one's end", polling.closed()).await;
         drop(never_reads);
+        // What it said last may have been relayed and its answer lost in the end; nothing comes after that.
         let heard = colleague.heard_until_now().await;
-        assert_eq!(heard, (0..said).map(|at| at.to_string()).collect::<Vec<_>>(), "nothing after its end");
+        let in_order = (0..heard.len()).map(|at| at.to_string()).collect::<Vec<_>>();
+        assert_eq!(heard, in_order);
+        assert!((said..=said + 1).contains(&(heard.len() as u64)), "{said} answered, {} heard", heard.len());
         refused(&scene, "the same token again", auth("eve")["token"].as_str().unwrap(), "token_expired")
             .await;
         let_in(&scene, "a fresh one", &mint(json!({ "sub": "eve", "teams": ["blue"] }))).await;

@@ -28,6 +28,12 @@ impl Tally {
         self.given.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Uncounts a packet of `bytes` that the library did not take.
+    pub fn take_back(&self, bytes: usize) {
+        self.given_bytes.fetch_sub(bytes as u64, Ordering::AcqRel);
+        self.given.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// Whether everything given has been written.
     pub fn is_even(&self) -> bool {
         // `written` first: it never overtakes what `given` was when it was counted.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use socketioxide::socket::Socket;
+use socketioxide::{SendError, SocketError};
 
 use super::frame::Frame;
 use crate::link::outlet::{Offer, Outlet};
@@ -109,7 +110,14 @@ impl Member {
                 }
                 None
             }
-            Offer::Library => self.deliver_through_library(&session, frame, round).err(),
+            Offer::Library => match self.deliver_through_library(&session, frame, round) {
+                Ok(true) => None,
+                Ok(false) => {
+                    session.tally().take_back(frame.packet_len());
+                    return false;
+                }
+                Err(reason) => Some(reason),
+            },
             Offer::Overflow => Some(CloseReason::SlowReader),
             Offer::Closed => return false,
         };
@@ -120,19 +128,24 @@ impl Member {
         closed.is_none()
     }
 
-    /// Members that poll, or are in the middle of an upgrade.
+    /// Members that poll, or are in the middle of an upgrade. `false`: the library has let go of the socket, for a reason
+    /// that it is about to tell, and what the member holds is freed then.
     fn deliver_through_library(
         &self,
         session: &Session,
         frame: &Frame,
         round: &mut Round,
-    ) -> Result<(), CloseReason> {
+    ) -> Result<bool, CloseReason> {
         if session.tally().queued_bytes() > self.max_queued {
             return Err(CloseReason::SlowReader);
         }
-        let socket = self.socket(round).ok_or(CloseReason::SendFailed)?;
+        let Some(socket) = self.socket(round) else { return Ok(false) };
         let payload = frame.raw().ok_or(CloseReason::SendFailed)?;
-        socket.emit(frame.emit(), payload).map_err(|_| CloseReason::SendFailed)
+        match socket.emit(frame.emit(), payload) {
+            Ok(()) => Ok(true),
+            Err(SendError::Socket(SocketError::Closed)) => Ok(false),
+            Err(_) => Err(CloseReason::SendFailed),
+        }
     }
 
     fn is_websocket(&self, round: &mut Round) -> bool {

@@ -110,7 +110,8 @@ fn free_ports() -> Result<[u16; 2]> {
     Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
-fn pinned(command: Command, core: Option<usize>) -> Command {
+/// `command` on that core.
+pub(crate) fn pinned(command: Command, core: Option<usize>) -> Command {
     match core {
         Some(core) => wrapped(&["taskset", "-c", &core.to_string()], &command),
         None => command,
@@ -118,7 +119,7 @@ fn pinned(command: Command, core: Option<usize>) -> Command {
 }
 
 /// Lets the kernel kill the server when this process ends in a way that runs no destructor, such as a signal.
-fn bound_to_us(command: Command) -> Command {
+pub(crate) fn bound_to_us(command: Command) -> Command {
     let available =
         Command::new("setpriv").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if available.is_ok_and(|status| status.success()) {

@@ -37,6 +37,7 @@ pub mod link;
 pub mod message;
 pub mod metrics;
 pub mod peer;
+pub mod process;
 pub mod reject;
 
 pub mod config;

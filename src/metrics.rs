@@ -2,13 +2,15 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
+use crate::process::{Usage, descriptor_limit};
 use crate::reject::Code;
 
 /// Why a connection was closed, from this side or by the protocol.
@@ -107,14 +109,24 @@ pub struct Metrics {
     pub peers: Gauge,
     /// Rooms with at least one member.
     pub rooms: Gauge,
+    /// Members of all rooms together; a peer counts once in each of its rooms.
+    pub members: Gauge,
+    /// Open TCP connections of the public port.
+    pub connections: Gauge,
+    /// Addresses and users that are counted because they hold something.
+    pub connection_keys: Gauge,
     /// Keys of rate limits that are remembered.
     pub rate_limit_keys: Gauge,
+    /// Tasks of the runtime that have not ended.
+    pub runtime_tasks: Gauge,
 }
 
 impl Metrics {
     /// All at zero, each series already there.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("flowgate");
+        let mut all = Registry::default();
+        all.register_collector(Box::new(Process));
+        let registry = all.sub_registry_with_prefix("flowgate");
         let refusals = Family::<CodeLabel, Counter>::default();
         registry.register("refusals", "Refused handshakes, sockets and events by code", refusals.clone());
         let closes = Family::<ReasonLabel, Counter>::default();
@@ -125,14 +137,22 @@ impl Metrics {
         Metrics {
             refusals: Code::ALL.iter().map(by_code).collect(),
             closes: CloseReason::ALL.iter().map(by_reason).collect(),
-            admissions: counter(&mut registry, "admissions", "Sockets admitted"),
-            events_accepted: counter(&mut registry, "events_accepted", "Events relayed"),
-            deliveries: counter(&mut registry, "deliveries", "Copies of events handed to members"),
-            sessions: gauge(&mut registry, "sessions", "Live Engine.IO sessions"),
-            peers: gauge(&mut registry, "peers", "Live admitted peers"),
-            rooms: gauge(&mut registry, "rooms", "Rooms with at least one member"),
-            rate_limit_keys: gauge(&mut registry, "rate_limit_keys", "Rate limit keys remembered"),
-            registry,
+            admissions: counter(registry, "admissions", "Sockets admitted"),
+            events_accepted: counter(registry, "events_accepted", "Events relayed"),
+            deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
+            sessions: gauge(registry, "sessions", "Live Engine.IO sessions"),
+            peers: gauge(registry, "peers", "Live admitted peers"),
+            rooms: gauge(registry, "rooms", "Rooms with at least one member"),
+            members: gauge(registry, "members", "Members of all rooms, each counted in each of its rooms"),
+            connections: gauge(registry, "connections", "Open TCP connections of the public port"),
+            connection_keys: gauge(
+                registry,
+                "connection_keys",
+                "Addresses and users with connections, sessions or sockets",
+            ),
+            rate_limit_keys: gauge(registry, "rate_limit_keys", "Rate limit keys remembered"),
+            runtime_tasks: gauge(registry, "runtime_tasks", "Tasks of the runtime that have not ended"),
+            registry: all,
         }
     }
 
@@ -157,6 +177,28 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Metrics::new()
+    }
+}
+
+/// What the process uses, under the names that every Prometheus client library gives it; read at each scrape.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let mut put = |name: &str, help: &str, metric: &dyn EncodeMetric| {
+            let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
+            metric.encode(encoder)
+        };
+        let Some(usage) = Usage::read() else { return Ok(()) };
+        let integer = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+        put("process_resident_memory_bytes", "Resident memory", &integer(usage.resident))?;
+        put("process_cpu_seconds", "User and system CPU time", &ConstCounter::new(usage.cpu))?;
+        put("process_open_fds", "Open descriptors", &integer(usage.descriptors))?;
+        match descriptor_limit() {
+            Some(limit) => put("process_max_fds", "Descriptors that may be open", &integer(limit)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ codes! {
     TooManyRequests = "too_many_requests",
     /// Not answered, closed: a TCP connection too many, of this address or in total.
     TooManyConnections = "too_many_connections",
+    /// Not answered, closed: no TLS handshake that this server speaks, or none in time.
+    TlsHandshake = "tls_handshake",
     /// HTTP 503: the process is going down.
     Draining = "draining",
     /// HTTP 503: the process serves as many connections as it may.

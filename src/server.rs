@@ -12,6 +12,7 @@ use http::{Method, Request, Response};
 use http_body_util::Full;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower::{Layer, Service, ServiceExt};
@@ -30,6 +31,7 @@ use crate::internal::{self, Operations};
 use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
 use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
+use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::local::Rooms;
 
 /// How often deadlines are looked at; a token's end is acted on within a second of it.
@@ -103,7 +105,8 @@ impl Builder {
         let metrics = Arc::new(Metrics::new());
         let rooms = Rooms::new(metrics.clone());
         let sessions = Sessions::new(metrics.clone());
-        let caps = Caps::new(&policy.limits.connections);
+        let for_clients = descriptor_limit().map(descriptors_for_clients);
+        let caps = Caps::new(&policy.limits.connections, for_clients);
         let verifier = Verifier::new(&policy.auth)?;
         let refreshers = verifier.start();
         let admission = Arc::new(Admission::new(policy.clone(), verifier));
@@ -128,7 +131,7 @@ impl Builder {
             tls: tls.clone(),
         };
         let mut tasks = vec![
-            owned(serve_internal(internal, &front, &admission, &path)?),
+            owned(serve_internal(internal, &front, &caps, &admission, &path)?),
             owned(sweep(sessions.clone(), connections, caps, path)),
         ];
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
@@ -264,21 +267,28 @@ impl PollingCloser for Closer {
 fn serve_internal(
     listener: TcpListener,
     front: &Arc<Front>,
+    caps: &Arc<Caps>,
     admission: &Arc<Admission>,
     path: &Arc<EventPath>,
 ) -> anyhow::Result<impl Future<Output = ()> + 'static> {
     let (front, admission, path) = (front.clone(), admission.clone(), path.clone());
+    let (caps, verifying) = (caps.clone(), admission.clone());
+    let runtime = Handle::current().metrics();
     let router = internal::router(Operations {
         loopback: listener.local_addr()?.ip().is_loopback(),
         metrics: path.metrics.clone(),
         refresh: Box::new(move || {
             let keys = path.pipeline.remembered();
-            path.metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
+            let metrics = &path.metrics;
+            metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
+            metrics.connections.set(i64::from(caps.open_connections()));
+            metrics.connection_keys.set((caps.addresses() + admission.users()) as i64);
+            metrics.runtime_tasks.set(runtime.num_alive_tasks() as i64);
         }),
         not_ready: Box::new(move || {
             if front.is_draining() {
                 Some("draining")
-            } else if !admission.verifier().has_keys() {
+            } else if !verifying.verifier().has_keys() {
                 Some("no keys to verify tokens with")
             } else {
                 None

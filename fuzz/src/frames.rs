@@ -99,7 +99,7 @@ fn client_frames(data: &[u8]) {
     let seen = |bytes: &[u8], cut: usize| {
         let mut frames = ClientFrames::default();
         let mut seen = Vec::new();
-        bytes.chunks(cut.max(1)).for_each(|piece| frames.feed(piece, |inbound| seen.push(inbound)));
+        bytes.chunks(cut.max(1)).for_each(|piece| frames.feed(piece, |inbound, bytes| seen.push((inbound, bytes))));
         seen
     };
     let whole = seen(data, data.len());

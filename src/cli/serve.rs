@@ -12,6 +12,7 @@ use super::log::LogArgs;
 use super::{ConfigPaths, dev, failed, load_or_explain, log};
 use crate::config::policy::Policy;
 use crate::config::{Flag, Problem};
+use crate::process;
 use crate::server::{Builder, Server};
 
 /// Tasks that are still running when everything has been drained get this long to notice.
@@ -56,6 +57,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Err(code) => return code,
     };
     warn_of(&loaded.warnings);
+    process::raise_descriptor_limit();
+    warn_of_few_descriptors(&loaded.policy);
     match serve(loaded.policy, dev_secret.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -74,6 +77,20 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
 fn warn_of(warnings: &[Problem]) {
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+}
+
+/// Nothing breaks when there are too few, but clients are turned away before the policy says so.
+fn warn_of_few_descriptors(policy: &Policy) {
+    let wanted = u64::from(policy.limits.connections.total);
+    let Some(limit) = process::descriptor_limit() else { return };
+    let most = process::descriptors_for_clients(limit);
+    if most < wanted {
+        tracing::warn!(
+            "limits.connections.total: {wanted}, but this process may have {limit} files open, which is enough for \
+             {most} connections; raise the limit (LimitNOFILE of systemd, ulimits of a container, `ulimit -Hn`), or \
+             write total = {most}"
+        );
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Server {
     pub allow_missing_origin: bool,
     /// Networks whose `X-Forwarded-For` and PROXY protocol are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether requests that name a session must come from the address (IPv6: the /64) that opened it.
+    pub bind_sessions_to_address: bool,
     /// Set where the public port speaks TLS.
     pub tls: Option<Tls>,
 }

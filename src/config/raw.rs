@@ -30,6 +30,7 @@ pub(super) struct Server {
     pub allowed_origins: Vec<String>,
     pub allow_missing_origin: bool,
     pub trusted_proxies: Vec<String>,
+    pub bind_sessions_to_address: bool,
     #[serde(default)]
     pub tls: Tls,
 }

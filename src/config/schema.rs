@@ -60,6 +60,7 @@ const SERVER: Keys = &[
     ("allowed_origins", Texts),
     ("allow_missing_origin", Boolean),
     ("trusted_proxies", Texts),
+    ("bind_sessions_to_address", Boolean),
     ("tls", Table(&[("certificate_file", Text), ("key_file", Text)])),
 ];
 

@@ -54,6 +54,11 @@ impl Admission {
         &self.verifier
     }
 
+    /// How many subjects have an admitted socket.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
     /// Decides on one CONNECT, whose `auth` payload is `auth` and whose peer, if admitted, is to be `id`.
     pub async fn admit(
         &self,

@@ -23,6 +23,16 @@ impl Users {
         Arc::new(Users { cap, sockets: Mutex::default() })
     }
 
+    /// How many subjects have a socket.
+    pub fn len(&self) -> usize {
+        self.sockets.lock().len()
+    }
+
+    /// Whether no subject has a socket.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// A place for one more socket of `subject`, or `None` when it has as many as it may.
     pub fn take(self: &Arc<Self>, subject: &Arc<str>) -> Option<UserPlace> {
         let mut sockets = self.sockets.lock();

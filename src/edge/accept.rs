@@ -1,6 +1,7 @@
 //! The accept loop: TCP connections in, HTTP requests to the [`Front`].
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -173,9 +174,14 @@ impl Port {
         outlet.encrypt();
         match tokio::time::timeout(HEAD_DEADLINE, tls.accept(io)).await {
             Ok(Ok(stream)) => self.serve_http(Plaintext::new(stream, outlet.clone()), outlet).await,
-            Ok(Err(error)) => tracing::debug!(remote = %outlet.remote(), %error, "no TLS connection"),
-            Err(_) => tracing::debug!(remote = %outlet.remote(), "the TLS handshake took too long"),
+            Ok(Err(error)) => self.refuse_tls(&outlet, &error),
+            Err(_) => self.refuse_tls(&outlet, &"it took too long"),
         }
+    }
+
+    fn refuse_tls(&self, outlet: &Outlet, why: &dyn Display) {
+        self.front.metrics().refused(Code::TlsHandshake);
+        tracing::debug!(remote = %outlet.remote(), %why, "no TLS connection");
     }
 
     async fn serve_http(

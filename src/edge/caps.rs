@@ -61,14 +61,16 @@ pub struct Slot {
 }
 
 impl Caps {
-    /// All places free.
-    pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
+    /// All places free. `descriptors` is how many connections the process can have open, where that is limited: the one
+    /// after them is turned away like any that is too many, instead of failing in the kernel for everybody.
+    pub fn new(limits: &ConnectionLimits, descriptors: Option<u64>) -> Arc<Self> {
         let connections = |sessions: u32| sessions.saturating_mul(CONNECTIONS_PER_SESSION);
+        let most = descriptors.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
         Arc::new(Caps {
             rate_total: RateLimiter::direct(quota(limits.handshakes_total)),
             rate_per_ip: RateLimiter::keyed(quota(limits.handshakes_per_ip)),
             sessions: Places::new(limits.total, limits.per_ip),
-            connections: Places::new(connections(limits.total), connections(limits.per_ip)),
+            connections: Places::new(connections(limits.total).min(most), connections(limits.per_ip)),
         })
     }
 
@@ -90,6 +92,16 @@ impl Caps {
     /// Takes a place for a TCP connection from `address`; `None` when there are too many of them, whatever they carry.
     pub fn connection(&self, address: IpAddr, is_proxy: bool) -> Option<Slot> {
         self.connections.take(AddressKey::from(address), is_proxy).ok()
+    }
+
+    /// Open TCP connections.
+    pub fn open_connections(&self) -> u32 {
+        self.connections.held.lock().total
+    }
+
+    /// Addresses that hold a connection or a session.
+    pub fn addresses(&self) -> usize {
+        self.connections.held.lock().by_address.len().max(self.sessions.held.lock().by_address.len())
     }
 
     /// Forgets addresses whose rate has recovered.
@@ -151,18 +163,23 @@ mod tests {
     use super::*;
 
     fn caps(total: u32, per_ip: u32, rate: u32) -> Arc<Caps> {
+        caps_of(total, per_ip, rate, None)
+    }
+
+    fn caps_of(total: u32, per_ip: u32, rate: u32, descriptors: Option<u64>) -> Arc<Caps> {
         let rate = Rate {
             count: NonZeroU32::new(rate).unwrap(),
             per: Duration::from_secs(3600),
             burst: NonZeroU32::new(rate).unwrap(),
         };
-        Caps::new(&ConnectionLimits {
+        let limits = ConnectionLimits {
             total,
             per_ip,
             per_user: 1,
             handshakes_per_ip: rate,
             handshakes_total: Rate { per: Duration::from_secs(1), ..rate },
-        })
+        };
+        Caps::new(&limits, descriptors)
     }
 
     fn code(result: Result<Slot, TurnedAway>) -> Option<Code> {
@@ -211,6 +228,17 @@ mod tests {
         assert!(caps.connection(a, true).is_some());
         drop(held);
         assert!(caps.connection(a, false).is_some());
+    }
+
+    #[test]
+    fn connections_end_with_the_descriptors() {
+        let caps = caps_of(100, 100, 100, Some(2));
+        let connect = |last| caps.connection([1, 1, 1, last].into(), false);
+        let held = [connect(1).unwrap(), connect(2).unwrap()];
+        assert!(connect(3).is_none());
+        assert_eq!((caps.open_connections(), caps.addresses()), (2, 2));
+        drop(held);
+        assert_eq!((caps.open_connections(), caps.addresses()), (0, 0));
     }
 
     #[test]

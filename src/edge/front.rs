@@ -1,6 +1,7 @@
 //! Every HTTP request on the public port, before the protocol library sees it.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::link::outlet::Outlet;
 use crate::link::session::{Session, Sessions};
 use crate::link::tally::RECORD_SEPARATOR;
 use crate::metrics::Metrics;
+use crate::peer::AddressKey;
 use crate::reject::Code;
 
 /// The protocol library, as the edge calls it.
@@ -150,6 +152,12 @@ impl Front {
                 if session.closing().is_some() {
                     return Err(Turn::malformed("session is closed"));
                 }
+                if server.bind_sessions_to_address
+                    && AddressKey::from(self.client_address(&outlet, &parts)) != session.address().into()
+                {
+                    // Answered like an unknown one: it does not say that there is such a session.
+                    return Err(Turn::malformed("session of another address"));
+                }
                 match (query.is_websocket, &parts.method) {
                     (true, _) => self.upgrade(&session, &outlet, &mut parts, &query).await,
                     (false, &Method::GET) => self.poll(&session, &mut parts, &query).await,
@@ -172,9 +180,9 @@ impl Front {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(Turn { status, code, retry_after: Some(DRAINING_RETRY) });
         }
-        let trusted = &self.policy.server.trusted_proxies;
-        let address = proxy::client_address(outlet.remote().ip(), &parts.headers, trusted);
-        let slot = self.caps.take(address, proxy::is_trusted(address, trusted))?;
+        let address = self.client_address(&outlet, parts);
+        let is_proxy = proxy::is_trusted(address, &self.policy.server.trusted_proxies);
+        let slot = self.caps.take(address, is_proxy)?;
         let session = self.sessions.open(address, self.credentials(&parts.headers), Box::new(slot));
         if query.is_websocket {
             session.bind_websocket(&outlet);
@@ -187,6 +195,11 @@ impl Front {
         }
         let limit = self.policy.limits.payload.hard_max_bytes;
         Ok(handshake::complete(answer, limit, |sid| self.sessions.name(&session, sid)).await)
+    }
+
+    /// Who the request comes from, behind trusted proxies.
+    fn client_address(&self, outlet: &Outlet, parts: &request::Parts) -> IpAddr {
+        proxy::client_address(outlet.remote().ip(), &parts.headers, &self.policy.server.trusted_proxies)
     }
 
     async fn upgrade(
@@ -224,7 +237,7 @@ impl Front {
     ) -> Result<Answer, Turn> {
         let body = self.read_body(&parts.headers, body).await?;
         for packet in body.split(|byte| *byte == RECORD_SEPARATOR) {
-            session.saw(judge(&packet[..packet.len().min(SAMPLE)]));
+            session.saw(judge(&packet[..packet.len().min(SAMPLE)]), packet.len() as u64);
         }
         if session.closing().is_some() {
             return Err(Turn::malformed("the session sent what it may not, or too much"));

@@ -59,6 +59,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             allowed_origins: AllowedOrigins::Any,
             allow_missing_origin: true,
             trusted_proxies: Vec::new(),
+            bind_sessions_to_address: false,
             tls: None,
         },
         internal: Internal { listen: ([127, 0, 0, 1], 0).into() },

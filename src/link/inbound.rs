@@ -64,8 +64,8 @@ pub struct ClientFrames {
 const MAX_HEADER: usize = 14;
 
 impl ClientFrames {
-    /// Reads on; `see` hears of every frame once enough of it has come.
-    pub fn feed(&mut self, mut bytes: &[u8], mut see: impl FnMut(Inbound)) {
+    /// Reads on; `see` hears of every frame once enough of it has come, with the bytes of its whole payload.
+    pub fn feed(&mut self, mut bytes: &[u8], mut see: impl FnMut(Inbound, u64)) {
         while !bytes.is_empty() {
             if self.in_payload {
                 bytes = self.payload(bytes, &mut see);
@@ -76,7 +76,7 @@ impl ClientFrames {
         }
     }
 
-    fn header_byte(&mut self, byte: u8, see: &mut impl FnMut(Inbound)) {
+    fn header_byte(&mut self, byte: u8, see: &mut impl FnMut(Inbound, u64)) {
         self.header[self.header_len] = byte;
         self.header_len += 1;
         if self.header_len < 2 || self.header_len < self.wanted_header() {
@@ -86,14 +86,14 @@ impl ClientFrames {
         self.sample_len = 0;
         self.left = self.length();
         if self.left == 0 || !self.is_text() {
-            see(self.judge_frame());
+            see(self.judge_frame(), self.length());
         }
         if self.left == 0 {
             self.end_frame();
         }
     }
 
-    fn payload<'b>(&mut self, bytes: &'b [u8], see: &mut impl FnMut(Inbound)) -> &'b [u8] {
+    fn payload<'b>(&mut self, bytes: &'b [u8], see: &mut impl FnMut(Inbound, u64)) -> &'b [u8] {
         let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         let (payload, rest) = bytes.split_at(here);
         if self.is_text() && self.sample_len < SAMPLE {
@@ -104,7 +104,7 @@ impl ClientFrames {
                 self.sample_len += 1;
             }
             if self.sample_len == SAMPLE || self.left == here as u64 {
-                see(self.judge_frame());
+                see(self.judge_frame(), self.length());
             }
         }
         self.left -= here as u64;
@@ -190,13 +190,17 @@ mod tests {
         frame
     }
 
-    fn seen(bytes: &[u8], cut: usize) -> Vec<Inbound> {
+    fn measured(bytes: &[u8], cut: usize) -> Vec<(Inbound, u64)> {
         let mut frames = ClientFrames::default();
         let mut seen = Vec::new();
         for piece in bytes.chunks(cut) {
-            frames.feed(piece, |inbound| seen.push(inbound));
+            frames.feed(piece, |inbound, bytes| seen.push((inbound, bytes)));
         }
         seen
+    }
+
+    fn seen(bytes: &[u8], cut: usize) -> Vec<Inbound> {
+        measured(bytes, cut).into_iter().map(|(inbound, _)| inbound).collect()
     }
 
     #[test]
@@ -253,15 +257,17 @@ mod tests {
             &[Other, Forbidden, Forbidden, Other, Other, Forbidden],
         ]
         .concat();
+        let lengths = [long.len() as u64, 4, 200, 200, 4, 0, 7, 1, 3, 0, 8, 0, 1];
         for cut in [1, 2, 3, 7, 1000, bytes.len()] {
             assert_eq!(seen(&bytes, cut), expected, "cut into {cut}");
+            assert!(measured(&bytes, cut).iter().map(|(_, length)| length).eq(&lengths), "cut into {cut}");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic_and_no_cut_matters(bytes in proptest::collection::vec(any::<u8>(), 0..300), cut in 1usize..40) {
-            prop_assert_eq!(seen(&bytes, cut), seen(&bytes, 300));
+            prop_assert_eq!(measured(&bytes, cut), measured(&bytes, 300));
         }
     }
 }

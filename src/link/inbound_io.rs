@@ -36,7 +36,7 @@ impl<S> InboundIo<S> {
             }
             Some(session) => {
                 let Some(session) = session.upgrade() else { return };
-                self.frames.feed(read, |inbound| session.saw(inbound));
+                self.frames.feed(read, |inbound, bytes| session.saw(inbound, bytes));
             }
         }
     }

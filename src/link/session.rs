@@ -27,9 +27,12 @@ pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(6);
 /// CONNECT packets that one session may send; a stock client sends one.
 const MAX_CONNECTS: u8 = 3;
 
-/// Packets and frames that are no events which one session may have sent beyond what was forgiven. An honest client
-/// answers a ping every 25 s and may send WebSocket pings of its own.
+/// What one session may have sent in packets and frames that are no events, beyond what was forgiven: each costs one, and
+/// one more for each [`COSTLY`] bytes. An honest client answers a ping every 25 s and may send WebSocket pings of its own.
 const MAX_OTHERS: u32 = 200;
+
+/// Bytes that cost as much as a packet. Whatever is no event is short: a control frame has at most 125 (RFC 6455 §5.5).
+const COSTLY: u64 = 1024;
 
 /// How many of them each sweep forgives; at four sweeps a second, 20 a second.
 const OTHERS_FORGIVEN: u32 = 5;
@@ -115,12 +118,13 @@ impl Session {
         true
     }
 
-    /// Counts what its client sent, and closes it when that is too much or what no client of this server sends.
-    pub fn saw(&self, inbound: Inbound) {
+    /// Counts a packet or frame of so many bytes that its client sent, and closes it when that is too much or what no client of this server sends.
+    pub fn saw(&self, inbound: Inbound, bytes: u64) {
+        let cost = u32::try_from(bytes / COSTLY).map_or(MAX_OTHERS, |more| more.min(MAX_OTHERS)) + 1;
         let reason = match inbound {
             Inbound::Event => return,
             Inbound::Connect if self.connects.fetch_add(1, Ordering::AcqRel) < MAX_CONNECTS => return,
-            Inbound::Other if self.others.fetch_add(1, Ordering::AcqRel) < MAX_OTHERS => return,
+            Inbound::Other if self.others.fetch_add(cost, Ordering::AcqRel) + cost <= MAX_OTHERS => return,
             Inbound::Connect => CloseReason::ConnectFlood,
             Inbound::Other => CloseReason::InboundBudget,
             Inbound::Forbidden => CloseReason::BadPacket,

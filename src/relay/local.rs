@@ -42,6 +42,7 @@ impl Rooms {
         }
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.peers.inc();
+        self.metrics.members.inc_by(names.len() as i64);
         Membership { rooms: self.clone(), names: names.into(), id: member.id() }
     }
 
@@ -95,5 +96,6 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.rooms.leave(&self.names, self.id);
         self.rooms.metrics.peers.dec();
+        self.rooms.metrics.members.dec_by(self.names.len() as i64);
     }
 }

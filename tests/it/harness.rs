@@ -137,7 +137,7 @@ impl Sidecar {
 
     /// Waits until nothing is left: no session, no peer, no room.
     pub async fn until_empty(&self) {
-        for gauge in ["flowgate_sessions", "flowgate_peers", "flowgate_rooms"] {
+        for gauge in ["flowgate_sessions", "flowgate_peers", "flowgate_rooms", "flowgate_members"] {
             self.until(gauge, 0.0).await;
         }
     }

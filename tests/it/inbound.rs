@@ -1,6 +1,8 @@
 //! What clients send beside events: budgets, and what no client of this server sends.
 
+use futures_util::SinkExt;
 use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::http::Http;
 use crate::harness::polling::Polling;
@@ -45,6 +47,24 @@ async fn what_is_no_event_has_a_budget() {
     assert_eq!(polling.post(&["3"; 1000].join("\u{1e}")).await.status, 400);
     sidecar.until(&closes("inbound_budget"), closed + 2.0).await;
     sidecar.until("flowgate_peers", 1.0).await;
+}
+
+/// Four pongs are nothing, and four of 60 KiB are more than anybody needs.
+#[tokio::test]
+async fn bytes_count_against_the_budget_too() {
+    let sidecar = Sidecar::start("").await;
+    let mut socket = RawSocket::join(sidecar.public, &member("eve", &["blue"])).await;
+    for _ in 0..4 {
+        socket.send("3").await;
+    }
+    assert_eq!(socket.ask("1").await["ok"], true);
+    for _ in 0..4 {
+        socket.stream.feed(Message::text(format!("3{}", "x".repeat(60 << 10)))).await.unwrap();
+    }
+    // It may have been closed before the last was sent.
+    let _ = socket.stream.flush().await;
+    sidecar.until(&closes("inbound_budget"), 1.0).await;
+    sidecar.until_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,9 @@ use crate::harness::http::Http;
 use crate::harness::polling::Polling;
 use crate::harness::process::{Process, run};
 use crate::harness::websocket::RawSocket;
-use crate::harness::{BASE, SECRET_VARIABLE, Sidecar, closes, member, secret, until, within, write_settings};
+use crate::harness::{
+    BASE, SECRET_VARIABLE, Sidecar, closes, member, refusals, secret, until, within, write_settings,
+};
 
 /// A certificate for `localhost` that vouches for itself, in a folder of its own.
 struct Pair {
@@ -204,6 +206,7 @@ async fn what_is_no_tls_is_closed() {
     within("plain HTTP is closed", plain.closed()).await;
     let mut silent = Http::to(sidecar.public).await;
     within("silence is closed", silent.closed()).await;
+    assert_eq!(sidecar.metric(&refusals("tls_handshake")).await, 2.0);
     assert_eq!(sidecar.metric("flowgate_sessions").await, 0.0);
 }
 

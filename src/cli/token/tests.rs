@@ -59,6 +59,7 @@ fn policy() -> Policy {
             allowed_origins: AllowedOrigins::Any,
             allow_missing_origin: true,
             trusted_proxies: vec![],
+            bind_sessions_to_address: false,
             tls: None,
         },
         internal: Internal { listen: ([127, 0, 0, 1], 0).into() },

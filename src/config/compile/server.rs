@@ -28,6 +28,7 @@ pub(super) fn server(raw: &raw::Server, auth: &raw::Auth, report: &mut Report<'_
         allowed_origins: allowed_origins?,
         allow_missing_origin: raw.allow_missing_origin,
         trusted_proxies: trusted_proxies?,
+        bind_sessions_to_address: raw.bind_sessions_to_address,
         tls: tls?,
     })
 }

@@ -166,7 +166,7 @@ impl Soak<'_> {
 
     /// Before anybody comes: the connection by which readiness was seen may still be on its way out.
     async fn still(&mut self) -> Result<Reading> {
-        self.at_rest("nobody there", 2 * LOOK, |gauges| vanished(gauges)).await
+        self.at_rest("nobody there", 2 * LOOK, vanished).await
     }
 
     /// With the honest, and nobody else.

@@ -99,7 +99,7 @@ fn honest(stage: &Stage) -> Vec<Check> {
 }
 
 fn memory(begin: u64, end: u64) -> Check {
-    let growth = 100.0 * (end as f64 / begin as f64 - 1.0);
+    let growth = 100.0 * (end as f64 - begin as f64) / begin as f64;
     Check {
         what: "memory within 10% of its beginning",
         passed: begin > 0 && growth <= GROWTH_PERCENT,

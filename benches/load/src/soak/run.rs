@@ -1,5 +1,6 @@
 //! The phases of a soak.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,7 +66,8 @@ async fn phases(plan: Plan, flowgate: &mut Flowgate, stage: &Rc<Stage>) -> Resul
     let mut chance = Chance::new(plan.seed);
     let cast = cast::honest();
     let lasting = cast.iter().filter(|role| role.is_lasting()).count();
-    let mut soak = Soak { flowgate, stage, lasting, begun: Instant::now(), stuck: Vec::new() };
+    let mut soak =
+        Soak { flowgate, stage, lasting, begun: Instant::now(), stuck: Vec::new(), told: Cell::new(0) };
 
     let start = soak.still().await?;
     soak.say("nobody is there", &start);
@@ -112,6 +114,8 @@ struct Soak<'s> {
     lasting: usize,
     begun: Instant,
     stuck: Vec<String>,
+    /// Faults that the lines of progress have told.
+    told: Cell<usize>,
 }
 
 impl Soak<'_> {
@@ -222,6 +226,10 @@ impl Soak<'_> {
             books.heard,
             if books.faults.is_clean() { "" } else { ", FAULTS" },
         );
+        for fault in &books.faults.told[self.told.get()..] {
+            eprintln!("        {fault}");
+        }
+        self.told.set(books.faults.told.len());
     }
 }
 

@@ -48,7 +48,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(20);
 const LIBRARY_QUEUE: usize = 8192;
 
 /// The WebSocket read buffer of one connection. Events are small; a larger message grows it while it is read.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 256;
 
 /// How much longer than the session's own deadline the library waits for CONNECT: the former says why it closes.
 const LIBRARY_GRACE: Duration = Duration::from_secs(1);

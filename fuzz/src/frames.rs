@@ -99,7 +99,9 @@ fn client_frames(data: &[u8]) {
     let seen = |bytes: &[u8], cut: usize| {
         let mut frames = ClientFrames::default();
         let mut seen = Vec::new();
-        bytes.chunks(cut.max(1)).for_each(|piece| frames.feed(piece, |inbound, bytes| seen.push((inbound, bytes))));
+        bytes
+            .chunks(cut.max(1))
+            .for_each(|piece| frames.feed(piece, |inbound, bytes| seen.push((inbound, bytes))));
         seen
     };
     let whole = seen(data, data.len());
@@ -112,7 +114,7 @@ fn client_frames(data: &[u8]) {
     let mut expected = Vec::new();
     for packet in data.split(|byte| *byte == RECORD_SEPARATOR) {
         bytes.extend(masked(0x81, packet));
-        expected.push(judge(&packet[..packet.len().min(SAMPLE)]));
+        expected.push((judge(&packet[..packet.len().min(SAMPLE)]), packet.len() as u64));
     }
     for cut in [1, 5, bytes.len()] {
         assert_eq!(seen(&bytes, cut), expected, "cut into {cut}");
@@ -125,12 +127,13 @@ fn client_frames(data: &[u8]) {
 
 /// No message escapes notice by being cut into fragments (RFC 6455 §5.4): of one that would be forbidden, or is a
 /// CONNECT, some frame is told as that or worse.
-fn hides_nothing(mut bytes: &[u8], seen: &[Inbound]) {
+fn hides_nothing(mut bytes: &[u8], seen: &[(Inbound, u64)]) {
     let mut seen = seen.iter();
     let mut message: Option<(Vec<u8>, Vec<Inbound>)> = None;
     while let Some((first, payload, rest)) = split_client_frame(bytes) {
         bytes = rest;
-        let told = *seen.next().expect("every frame is seen");
+        let (told, length) = *seen.next().expect("every frame is seen");
+        assert_eq!(length, payload.len() as u64);
         let (opcode, is_final) = (first & 0x0f, first & 0x80 != 0);
         match (opcode, &mut message) {
             (1, None) => message = Some((payload, vec![told])),

@@ -278,6 +278,8 @@ impl Front {
         let mut inner = Request::new(Full::new(body));
         *inner.method_mut() = parts.method.clone();
         *inner.uri_mut() = uri;
+        // Only one of the two is ever there; by default the first takes the room of six.
+        *inner.headers_mut() = HeaderMap::with_capacity(1);
         for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
             let copy =
                 parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());

@@ -24,7 +24,7 @@ pub enum Mood {
 /// What became of one kind of attack.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// How often it was done.
+    /// How often it was begun. The end of the mix cuts some short, which then count as nothing else.
     pub turns: u64,
     /// How often the server refused it, or closed the connection.
     pub stopped: u64,
@@ -102,12 +102,10 @@ impl Stage {
         self.numbers.get()
     }
 
-    /// Counts an attack.
+    /// Counts what an attack does.
     pub fn tally(&self, name: &'static str, count: impl FnOnce(&mut Tally)) {
         let mut tallies = self.tallies.borrow_mut();
-        let tally = tallies.entry(name).or_default();
-        tally.turns += 1;
-        count(tally);
+        count(tallies.entry(name).or_default());
     }
 
     /// What was done, by name.

@@ -121,6 +121,7 @@ async fn act(attack: Attack, mut attacker: Attacker) {
     loop {
         let rest = attacker.chance.about(attack.rest);
         sleep(rest).await;
+        attacker.stage.tally(attack.name, |tally| tally.turns += 1);
         let ended = timeout(PATIENCE, once(attack.kind, &mut attacker)).await;
         attacker.stage.tally(attack.name, |tally| match ended {
             Ok(Ok(Ended::Left)) => tally.left += 1,

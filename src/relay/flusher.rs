@@ -1,34 +1,46 @@
-//! Writes out what broadcasts queued, once per tick.
+//! Writes out what broadcasts queued, at the end of the tick, in slices.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::link::outlet::Outlet;
 
-/// Outlets flushed before other tasks get a turn: at about 8 µs a write, 2 ms.
-const SLICE: usize = 256;
+/// Outlets flushed before others get a turn: at about 8 µs a write, a quarter of a millisecond.
+const SLICE: usize = 32;
 
 /// Outlets that hold frames which nobody is writing yet.
 pub struct Flusher {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct Shared {
-    dirty: Mutex<Vec<Arc<Outlet>>>,
+    dirty: Mutex<Dirty<Arc<Outlet>>>,
     wanted: Notify,
 }
 
+/// Broadcasts take turns, a slice each: a large room's does not hold up those of small rooms that come after it.
+struct Dirty<T>(VecDeque<Vec<T>>);
+
+impl<T> Default for Dirty<T> {
+    fn default() -> Self {
+        Dirty(VecDeque::new())
+    }
+}
+
 impl Flusher {
-    /// Starts the task that flushes, on the current runtime. It ends when this is dropped.
+    /// Starts the tasks that flush, one for each worker of the current runtime. They end when this is dropped.
     pub fn start() -> Self {
         let shared = Arc::<Shared>::default();
-        let task = tokio::spawn(flush(shared.clone()));
-        Flusher { shared, task }
+        let workers = Handle::current().metrics().num_workers();
+        let tasks = (0..workers).map(|_| tokio::spawn(flush(shared.clone()))).collect();
+        Flusher { shared, tasks }
     }
 
     /// Has these outlets written at the end of the tick. Leaves `outlets` empty.
@@ -37,8 +49,8 @@ impl Flusher {
             return;
         }
         let mut dirty = self.shared.dirty.lock();
-        let was_empty = dirty.is_empty();
-        dirty.append(outlets);
+        let was_empty = dirty.0.is_empty();
+        dirty.add(outlets);
         drop(dirty);
         if was_empty {
             self.shared.wanted.notify_one();
@@ -46,25 +58,94 @@ impl Flusher {
     }
 }
 
-async fn flush(shared: Arc<Shared>) {
-    let mut batch = Vec::new();
-    loop {
-        shared.wanted.notified().await;
-        // Events that are ready now join this batch, so that their frames share one write per member.
-        tokio::task::yield_now().await;
-        std::mem::swap(&mut batch, &mut *shared.dirty.lock());
-        for (at, outlet) in batch.iter().enumerate() {
-            outlet.flush();
-            if at % SLICE == SLICE - 1 {
-                tokio::task::yield_now().await;
+impl<T> Dirty<T> {
+    fn add(&mut self, outlets: &mut Vec<T>) {
+        match self.0.back_mut() {
+            // Small broadcasts share a turn.
+            Some(last) if last.len() + outlets.len() <= SLICE => last.append(outlets),
+            _ => self.0.push_back(std::mem::take(outlets)),
+        }
+    }
+
+    /// Moves the next outlets into `slice`, [`SLICE`] of them at most. What is left of a broadcast goes behind the others.
+    fn take(&mut self, slice: &mut Vec<T>) {
+        while slice.len() < SLICE {
+            let Some(mut broadcast) = self.0.pop_front() else { return };
+            let left = broadcast.len().saturating_sub(SLICE - slice.len());
+            slice.extend(broadcast.drain(left..));
+            if !broadcast.is_empty() {
+                self.0.push_back(broadcast);
             }
         }
-        batch.clear();
+    }
+}
+
+impl Shared {
+    /// Takes the next slice, and has another worker take the one after it.
+    fn take(&self, slice: &mut Vec<Arc<Outlet>>) {
+        let mut dirty = self.dirty.lock();
+        dirty.take(slice);
+        let more = !dirty.0.is_empty();
+        drop(dirty);
+        if more {
+            self.wanted.notify_one();
+        }
+    }
+}
+
+async fn flush(shared: Arc<Shared>) {
+    let mut slice = Vec::with_capacity(SLICE);
+    loop {
+        shared.wanted.notified().await;
+        // Events that are ready now are heard first, so that their frames share one write per member; and between two
+        // slices, so that nobody waits for the whole of a large room.
+        tokio::task::yield_now().await;
+        shared.take(&mut slice);
+        slice.drain(..).for_each(|outlet| outlet.flush());
     }
 }
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slices(dirty: &mut Dirty<u32>, count: usize) -> Vec<Vec<u32>> {
+        let take = |_| {
+            let mut slice = Vec::new();
+            dirty.take(&mut slice);
+            slice.sort_unstable();
+            slice
+        };
+        (0..count).map(take).collect()
+    }
+
+    #[test]
+    fn a_large_broadcast_is_sliced_and_a_small_one_gets_between() {
+        let mut dirty = Dirty::default();
+        dirty.add(&mut (0..100).collect());
+        assert_eq!(slices(&mut dirty, 1), [(68..100).collect::<Vec<_>>()]);
+        dirty.add(&mut vec![200, 201]);
+        let after = slices(&mut dirty, 4);
+        assert_eq!(after[0], (36..68).collect::<Vec<_>>());
+        assert_eq!(after[1], [(6..36).collect::<Vec<_>>(), vec![200, 201]].concat());
+        assert_eq!(after[2], (0..6).collect::<Vec<_>>());
+        assert_eq!(after[3], [0; 0]);
+    }
+
+    #[test]
+    fn small_broadcasts_share_a_slice() {
+        let mut dirty = Dirty::default();
+        for first in (0..60).step_by(10) {
+            dirty.add(&mut (first..first + 10).collect());
+        }
+        let slices = slices(&mut dirty, 3);
+        assert_eq!(slices.iter().map(Vec::len).collect::<Vec<_>>(), [32, 28, 0]);
+        assert_eq!(slices.concat().len(), 60);
     }
 }

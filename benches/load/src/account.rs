@@ -48,10 +48,32 @@ impl CpuReading {
 /// # Errors
 /// When there is no such process, or its status has no `VmRSS`.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most resident memory that the process `pid` had since [`forget_peak`], in bytes.
+///
+/// # Errors
+/// When there is no such process, or its status has no `VmHWM`.
+pub fn peak_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// Makes what the process `pid` holds now the peak from which on it is kept.
+///
+/// # Errors
+/// When there is no such process, or it is not ours.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    // proc(5): 5 resets the peak resident set size.
+    fs::write(&path, "5").with_context(|| format!("writing {path}"))
+}
+
+fn status_bytes(pid: u32, key: &str) -> Result<u64> {
     let status = read(pid, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    Ok(kilobytes.with_context(|| format!("/proc/{pid}/status has no VmRSS in kB"))? * 1024)
+    Ok(kilobytes.with_context(|| format!("/proc/{pid}/status has no {key} in kB"))? * 1024)
 }
 
 fn threads(pid: u32) -> Result<BTreeMap<u32, Duration>> {
@@ -118,5 +140,16 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(resident_bytes(pid).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn a_peak_outlives_its_memory_until_it_is_forgotten() {
+        const BIG: usize = 64 << 20;
+        let pid = std::process::id();
+        drop(std::hint::black_box(vec![1_u8; BIG]));
+        let peak = peak_bytes(pid).unwrap();
+        assert!(peak > resident_bytes(pid).unwrap() + BIG as u64 / 2, "{peak}");
+        forget_peak(pid).unwrap();
+        assert!(peak_bytes(pid).unwrap() < peak - BIG as u64 / 2);
     }
 }

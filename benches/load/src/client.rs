@@ -79,6 +79,24 @@ impl Client {
         Ok(())
     }
 
+    /// Whether the socket has taken everything that was sent.
+    #[must_use]
+    pub fn has_sent_all(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Whether the server has closed the connection, which shows only behind all that has arrived: it is thrown away.
+    pub fn is_closed(&mut self, scratch: &mut [u8]) -> bool {
+        loop {
+            match self.stream.read(scratch) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
     /// Goes on after the poll found the socket writable.
     ///
     /// # Errors
@@ -205,7 +223,8 @@ impl Client {
 }
 
 /// Status line and body of an HTTP answer, which carry the code of a refusal.
-fn http_summary(bytes: &[u8]) -> String {
+#[must_use]
+pub fn http_summary(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let status = text.lines().next().unwrap_or_default();
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);

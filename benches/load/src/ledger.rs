@@ -51,6 +51,12 @@ impl Ledger {
         task
     }
 
+    /// Recipients of each event.
+    #[must_use]
+    pub fn audience(&self) -> u64 {
+        self.audience
+    }
+
     /// Events sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
@@ -87,14 +93,16 @@ impl Ledger {
         self.recording = on;
     }
 
-    /// The 50th and 99th percentile of the collected latencies in milliseconds (4.29 s at most), when there are any.
-    pub fn percentiles(&mut self) -> Option<(f64, f64)> {
+    /// The 50th and 99th percentile of the latencies collected since the last call, in milliseconds (4.29 s at most), when there are any.
+    pub fn take_percentiles(&mut self) -> Option<(f64, f64)> {
         self.latencies.sort_unstable();
         let at = |percent: usize| {
             let rank = (self.latencies.len() * percent).div_ceil(100).saturating_sub(1);
             self.latencies.get(rank).map(|&nanos| f64::from(nanos) / 1e6)
         };
-        at(50).zip(at(99))
+        let percentiles = at(50).zip(at(99));
+        self.latencies.clear();
+        percentiles
     }
 }
 
@@ -120,7 +128,7 @@ mod tests {
         assert_eq!(ledger.deliver(text(2).as_bytes(), later), None);
         assert_eq!(ledger.deliver(text(1).as_bytes(), later), Some(8));
         assert_eq!((ledger.received, ledger.foreign, ledger.expected()), (2, 1, 4));
-        let (p50, p99) = ledger.percentiles().unwrap();
+        let (p50, p99) = ledger.take_percentiles().unwrap();
         assert!(p50 >= 3.0 && p50 <= p99, "{p50} {p99}");
     }
 
@@ -128,6 +136,7 @@ mod tests {
     fn percentiles_are_nearest_ranks() {
         let mut ledger = Ledger::new(1);
         ledger.latencies = (1..=200).map(|ms| ms * 1_000_000).collect();
-        assert_eq!(ledger.percentiles(), Some((100.0, 198.0)));
+        assert_eq!(ledger.take_percentiles(), Some((100.0, 198.0)));
+        assert_eq!(ledger.take_percentiles(), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The life of a run: [`options`] reads what is asked, [`plan`] names the scenarios and [`peers`] the servers;
 //! [`server`] starts one server pinned to its core, a module of [`scenario`] loads it over a [`swarm`] of connections and reads
-//! its costs through [`account`], and [`report`] prints one table of all of it.
+//! its costs through [`account`], and [`report`] prints all of it.
 //! The load generator is one thread over epoll and checks every frame by hand, because it must never be the slower side.
 
 pub mod account;

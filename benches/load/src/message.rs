@@ -18,6 +18,12 @@ pub fn upgrade_request(host: &str) -> String {
     )
 }
 
+/// The request that opens an Engine.IO session over polling, after whose answer the server closes the connection.
+#[must_use]
+pub fn polling_request(host: &str) -> String {
+    format!("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+}
+
 /// The Socket.IO CONNECT. Servers that verify nothing take the team from it; flowgate reads it as the choice among verified teams.
 #[must_use]
 pub fn connect(token: &str, team: &str) -> String {
@@ -30,6 +36,15 @@ pub fn change(kind: &str, task: u64, ack: bool) -> String {
     let ack = if ack { "1" } else { "" };
     let now = epoch_ms();
     format!(r#"42{ack}["database-change",{{"type":"{kind}","taskId":{task},"timestamp":{now}}}]"#)
+}
+
+/// Appends a masked frame with a valid change whose task id is `task`, and a field `note` of `note_bytes`.
+pub fn write_noted_change(out: &mut Vec<u8>, task: u64, note_bytes: usize) {
+    let (now, note) = (epoch_ms(), "n".repeat(note_bytes));
+    let text = format!(
+        r#"42["database-change",{{"type":"task-updated","taskId":{task},"timestamp":{now},"note":"{note}"}}]"#
+    );
+    frame::write_masked(out, frame::TEXT, text.as_bytes());
 }
 
 /// Appends a masked frame with a valid change whose task id is `task`.

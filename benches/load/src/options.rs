@@ -9,14 +9,15 @@ use crate::plan::Scenario;
 pub const HELP: &str = "\
 benches/load/run [--quick] [--repeat N] [--peers a,b] [--json | --markdown] [scenario...]
 
-Loads flowgate and its peers with the same traffic and prints one table of what each cost. See benches/load/README.md.
+Loads flowgate and its peers with the same traffic and prints what each cost. See benches/load/README.md.
 
   --quick       short windows, fewer connections, one repeat: shows that it works, not what it costs
   --repeat N    runs of each scenario on each peer, whose medians are printed (5)
-  --peers a,b   flowgate, socketioxide, node, node-hardened, loop (all but loop)
+  --peers a,b   flowgate, socketioxide, node, node-hardened, bun, loop (all)
   --json        print every run and the medians as JSON
   --markdown    print the table as Markdown
-  scenario      team1000 flood100 flood1000 teams200 idle10k handshake refused-type refused-rate (all),
+  scenario      team1000 threads2 flood100 flood1000 teams200 bigroom noisy stalled idle10k
+                handshake handshake-es256 handshake-rs256 polling-flood refused-type refused-rate (all),
                 or refused for the last two
 ";
 
@@ -69,7 +70,7 @@ impl Options {
             }
         }
         if peers.is_empty() {
-            peers = Peer::DEFAULT.to_vec();
+            peers = Peer::ALL.to_vec();
         }
         if scenarios.is_empty() {
             scenarios = Scenario::ALL.to_vec();
@@ -131,7 +132,7 @@ mod tests {
     fn the_defaults_and_each_option() {
         let plain = parse("").unwrap();
         assert_eq!((plain.quick, plain.repeats, plain.format), (false, 5, Format::Text));
-        assert_eq!((plain.peers, plain.scenarios), (Peer::DEFAULT.to_vec(), Scenario::ALL.to_vec()));
+        assert_eq!((plain.peers, plain.scenarios), (Peer::ALL.to_vec(), Scenario::ALL.to_vec()));
         let full = parse("--quick --repeat 3 --peers loop,node --json refused idle10k").unwrap();
         assert_eq!((full.quick, full.repeats, full.format), (true, 3, Format::Json));
         assert_eq!(full.peers, [Peer::Loop, Peer::Node]);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::plan::{Scenario, Setup};
+use crate::plan::{Limits, Scenario, Setup};
 use crate::token::SECRET_VARIABLE;
 
 /// A server under test.
@@ -19,16 +19,16 @@ pub enum Peer {
     Node,
     /// Node's socket.io with what a team would write for safety.
     NodeHardened,
+    /// Bun's socket.io, bare.
+    Bun,
     /// A bare write loop: the lower bound.
     Loop,
 }
 
 impl Peer {
     /// Every peer, in the order in which they run.
-    pub const ALL: [Self; 5] =
-        [Self::Flowgate, Self::Socketioxide, Self::Node, Self::NodeHardened, Self::Loop];
-    /// The peers of a run that names none.
-    pub const DEFAULT: [Self; 4] = [Self::Flowgate, Self::Socketioxide, Self::Node, Self::NodeHardened];
+    pub const ALL: [Self; 6] =
+        [Self::Flowgate, Self::Socketioxide, Self::Node, Self::NodeHardened, Self::Bun, Self::Loop];
 
     /// The name on the command line and in the table.
     #[must_use]
@@ -38,6 +38,7 @@ impl Peer {
             Self::Socketioxide => "socketioxide",
             Self::Node => "node",
             Self::NodeHardened => "node-hardened",
+            Self::Bun => "bun",
             Self::Loop => "loop",
         }
     }
@@ -47,7 +48,7 @@ impl Peer {
     pub fn needs(self) -> Option<&'static str> {
         match self {
             Self::Flowgate => Some("flowgate"),
-            Self::Node | Self::NodeHardened => Some("node"),
+            Self::Node | Self::NodeHardened | Self::Bun => Some("node"),
             Self::Socketioxide | Self::Loop => None,
         }
     }
@@ -55,7 +56,17 @@ impl Peer {
     /// Whether the scenario says anything about this peer.
     #[must_use]
     pub fn takes(self, scenario: Scenario) -> bool {
-        !scenario.needs_refusals() || matches!(self, Self::Flowgate | Self::NodeHardened)
+        match scenario {
+            Scenario::Noisy
+            | Scenario::RefusedType
+            | Scenario::RefusedRate
+            | Scenario::HandshakeEs256
+            | Scenario::HandshakeRs256 => matches!(self, Self::Flowgate | Self::NodeHardened),
+            Scenario::Threads2 => matches!(self, Self::Flowgate | Self::Socketioxide),
+            // It drops a member that does not read at once, and knows no polling.
+            Scenario::Stalled | Scenario::PollingFlood => self != Self::Loop,
+            _ => true,
+        }
     }
 
     /// The command that serves on `port` of the loopback address; `spare_port` is for what else it listens on. Paths are
@@ -68,33 +79,40 @@ impl Peer {
             Self::Flowgate => flowgate(port, spare_port, setup),
             Self::Socketioxide => Command::new(beside_this_program("peer-socketioxide")?),
             Self::Loop => Command::new(beside_this_program("peer-loop")?),
-            Self::Node => node("peers/node/bare.js"),
-            Self::NodeHardened => node("peers/node/hardened.js"),
+            Self::Node => script("node", "peers/node/bare.js"),
+            Self::NodeHardened => script("node", "peers/node/hardened.js"),
+            Self::Bun => script("peers/node/node_modules/.bin/bun", "peers/node/bun.js"),
         };
         command
             .env(SECRET_VARIABLE, secret)
-            // Every server gets one worker thread: the core it is pinned to could not run a second anyway.
-            .env("TOKIO_WORKER_THREADS", "1")
+            .env("TOKIO_WORKER_THREADS", setup.threads.to_string())
             .env("PEER_PORT", port.to_string())
             .env("PEER_ROOMS", if setup.rooms { "1" } else { "0" })
-            .env("PEER_LIMITS", if setup.default_limits { "default" } else { "raised" });
+            .env("PEER_LIMITS", if setup.limits == Limits::Default { "default" } else { "raised" })
+            .env("PEER_ALGORITHM", setup.algorithm.name())
+            .env("PEER_ISSUER", setup.algorithm.issuer());
         Ok(command)
     }
 }
 
 fn flowgate(port: u16, spare_port: u16, setup: Setup) -> Command {
-    let config = if setup.default_limits { "flowgate-limited.toml" } else { "flowgate.toml" };
+    let files: &[&str] = match setup.limits {
+        Limits::Raised => &["flowgate.toml"],
+        Limits::Default => &["flowgate-limited.toml"],
+        Limits::Patient => &["flowgate.toml", "flowgate-patient.toml"],
+    };
     let mut command = Command::new("../../target/release/flowgate");
     command
-        .args(["serve", "--config", config])
+        .arg("serve")
+        .args(files.iter().flat_map(|file| ["--config", file]))
         .env("FLOWGATE__SERVER__LISTEN", format!("127.0.0.1:{port}"))
         .env("FLOWGATE__INTERNAL__LISTEN", format!("127.0.0.1:{spare_port}"));
     command
 }
 
-fn node(script: &str) -> Command {
-    let mut command = Command::new("node");
-    command.arg(script).env("NODE_ENV", "production");
+fn script(runtime: &str, file: &str) -> Command {
+    let mut command = Command::new(runtime);
+    command.arg(file).env("NODE_ENV", "production");
     command
 }
 

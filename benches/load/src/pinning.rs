@@ -12,6 +12,15 @@ pub struct Cores {
     pub load: Option<usize>,
 }
 
+impl Cores {
+    /// Both as `taskset` takes them. A server that may use both has to say so, because it inherits this process's one.
+    #[must_use]
+    pub fn both(self) -> Option<String> {
+        let (server, load) = self.server.zip(self.load)?;
+        Some(format!("{server},{load}"))
+    }
+}
+
 /// Pins this process to the second core it may use and leaves the first to the servers.
 ///
 /// # Errors
@@ -57,6 +66,8 @@ mod tests {
 
     #[test]
     fn lists_of_cores() {
+        assert_eq!(Cores { server: Some(2), load: Some(5) }.both().as_deref(), Some("2,5"));
+        assert_eq!(Cores::default().both(), None);
         assert_eq!(parse_list("0-2,5"), Some(vec![0, 1, 2, 5]));
         assert_eq!(parse_list("3"), Some(vec![3]));
         assert_eq!(parse_list(""), None);

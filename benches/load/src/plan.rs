@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::sample::Measure;
+use crate::token::Algorithm;
 
 /// Descriptors for all but the connections that a scenario counts; `idle10k` opens 200 uncounted ones.
 const SPARE_DESCRIPTORS: usize = 400;
@@ -12,16 +13,30 @@ const SPARE_DESCRIPTORS: usize = 400;
 pub enum Scenario {
     /// 1,000 members of one team hear 20 messages a second, from changing senders.
     Team1000,
+    /// The same on one worker thread and on two, with both cores.
+    Threads2,
     /// A closed-loop flood to a team of 100.
     Flood100,
     /// A closed-loop flood to a team of 1,000.
     Flood1000,
     /// 200 teams of 10, each member sending every five seconds.
     Teams200,
+    /// A small team's latency while a team of 10,000 hears a broadcast every second.
+    BigRoom,
+    /// A team's latency while a client streams refused events.
+    Noisy,
+    /// A team's latency while one of its members has stopped reading.
+    Stalled,
     /// 10,000 admitted connections that do nothing.
     Idle10k,
-    /// Connections opened and admitted, a few at a time.
+    /// Connections opened and admitted, a few at a time, with HS256 tokens.
     Handshake,
+    /// The same with ES256 tokens.
+    HandshakeEs256,
+    /// The same with RS256 tokens.
+    HandshakeRs256,
+    /// Polling handshakes from one address, whose sessions are abandoned.
+    PollingFlood,
     /// A stream of events of an unknown type.
     RefusedType,
     /// A stream of valid events far above the sender's rate.
@@ -37,24 +52,48 @@ pub struct Timing {
     pub window: Duration,
 }
 
+/// The limits that a server with policy is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// High enough that the honest load never meets them.
+    Raised,
+    /// flowgate's defaults.
+    Default,
+    /// Raised, and a member that does not read is kept.
+    Patient,
+}
+
 /// What a scenario needs a server to be set up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     /// Whether recipients are only the sender's team; otherwise a peer may use its cheaper emit to everyone.
     pub rooms: bool,
-    /// Whether the server keeps its default limits instead of ones that the honest load never meets.
-    pub default_limits: bool,
+    /// The limits, of servers that have any.
+    pub limits: Limits,
+    /// What the tokens are signed with.
+    pub algorithm: Algorithm,
+    /// Worker threads, of servers that can have several.
+    pub threads: usize,
+    /// Whether the server may also run on the load's core.
+    pub both_cores: bool,
 }
 
 impl Scenario {
     /// Every scenario, in the table's order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Team1000,
+        Self::Threads2,
         Self::Flood100,
         Self::Flood1000,
         Self::Teams200,
+        Self::BigRoom,
+        Self::Noisy,
+        Self::Stalled,
         Self::Idle10k,
         Self::Handshake,
+        Self::HandshakeEs256,
+        Self::HandshakeRs256,
+        Self::PollingFlood,
         Self::RefusedType,
         Self::RefusedRate,
     ];
@@ -64,11 +103,18 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Team1000 => "team1000",
+            Self::Threads2 => "threads2",
             Self::Flood100 => "flood100",
             Self::Flood1000 => "flood1000",
             Self::Teams200 => "teams200",
+            Self::BigRoom => "bigroom",
+            Self::Noisy => "noisy",
+            Self::Stalled => "stalled",
             Self::Idle10k => "idle10k",
             Self::Handshake => "handshake",
+            Self::HandshakeEs256 => "handshake-es256",
+            Self::HandshakeRs256 => "handshake-rs256",
+            Self::PollingFlood => "polling-flood",
             Self::RefusedType => "refused-type",
             Self::RefusedRate => "refused-rate",
         }
@@ -79,8 +125,11 @@ impl Scenario {
     pub fn main_measure(self) -> Measure {
         match self {
             Self::Team1000 | Self::Flood100 | Self::Flood1000 | Self::Teams200 => Measure::CpuPerDelivery,
+            Self::Threads2 => Measure::ThreadsRatio,
+            Self::BigRoom | Self::Noisy | Self::Stalled => Measure::LatencyRatio,
             Self::Idle10k => Measure::IdleKilobytes,
-            Self::Handshake => Measure::HandshakeCpu,
+            Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 => Measure::HandshakeCpu,
+            Self::PollingFlood => Measure::PeakGrowth,
             Self::RefusedType | Self::RefusedRate => Measure::CpuPerEvent,
         }
     }
@@ -88,29 +137,44 @@ impl Scenario {
     /// What a server is set up for.
     #[must_use]
     pub fn setup(self) -> Setup {
-        Setup {
-            rooms: matches!(self, Self::Teams200 | Self::RefusedType | Self::RefusedRate),
-            default_limits: self == Self::RefusedRate,
+        let plain = Setup {
+            rooms: false,
+            limits: Limits::Raised,
+            algorithm: Algorithm::Hs256,
+            threads: 1,
+            both_cores: false,
+        };
+        match self {
+            Self::Threads2 => Setup { threads: 2, both_cores: true, ..plain },
+            Self::Teams200 | Self::BigRoom | Self::Noisy | Self::RefusedType => {
+                Setup { rooms: true, ..plain }
+            }
+            Self::Stalled => Setup { limits: Limits::Patient, ..plain },
+            Self::HandshakeEs256 => Setup { algorithm: Algorithm::Es256, ..plain },
+            Self::HandshakeRs256 => Setup { algorithm: Algorithm::Rs256, ..plain },
+            Self::PollingFlood | Self::RefusedRate => Setup { rooms: true, limits: Limits::Default, ..plain },
+            Self::Team1000 | Self::Flood100 | Self::Flood1000 | Self::Idle10k | Self::Handshake => plain,
         }
     }
 
-    /// Whether the scenario means something only on a server that refuses events.
+    /// The setup of a second server that the scenario also runs on, right after, to compare the two.
     #[must_use]
-    pub fn needs_refusals(self) -> bool {
-        matches!(self, Self::RefusedType | Self::RefusedRate)
+    pub fn baseline(self) -> Option<Setup> {
+        (self == Self::Threads2).then(|| Setup { threads: 1, ..self.setup() })
     }
 
     /// The connections that the load opens and the measures count.
     #[must_use]
     pub fn connections(self, quick: bool) -> usize {
         match self {
-            Self::Team1000 | Self::Flood1000 => 1_000,
-            Self::Flood100 => 100,
+            Self::Team1000 | Self::Threads2 | Self::Flood1000 => 1_000,
+            Self::Flood100 | Self::Noisy | Self::Stalled => 100,
             Self::Teams200 => 2_000,
-            Self::Idle10k if quick => 2_000,
-            Self::Idle10k => 10_000,
-            Self::Handshake if quick => 1_000,
-            Self::Handshake => 3_000,
+            Self::Idle10k | Self::BigRoom | Self::PollingFlood if quick => 2_000,
+            Self::Idle10k | Self::BigRoom => 10_000,
+            Self::PollingFlood => 20_000,
+            Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 if quick => 1_000,
+            Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 => 3_000,
             Self::RefusedType | Self::RefusedRate => 8,
         }
     }
@@ -118,14 +182,17 @@ impl Scenario {
     /// File descriptors that each side needs for that.
     #[must_use]
     pub fn descriptors(self, quick: bool) -> usize {
-        // `handshake` opens as many for its warm-up.
-        match self {
-            Self::Handshake => self.connections(quick) * 2 + SPARE_DESCRIPTORS,
-            _ => self.connections(quick) + SPARE_DESCRIPTORS,
-        }
+        let open = match self {
+            // They open as many for their warm-up.
+            Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 => self.connections(quick) * 2,
+            // Its connections end with their answer.
+            Self::PollingFlood => 0,
+            _ => self.connections(quick),
+        };
+        open + SPARE_DESCRIPTORS
     }
 
-    /// How long the timed scenarios run; `idle10k` and `handshake` end by themselves.
+    /// How long the timed scenarios run, each phase of those with two; the others end by themselves.
     #[must_use]
     pub fn timing(self, quick: bool) -> Timing {
         let seconds = |warm_up, window| Timing {
@@ -134,8 +201,10 @@ impl Scenario {
         };
         match (self, quick) {
             // Events are far apart in these, so that a short window would count few.
-            (Self::Team1000 | Self::Teams200, true) => seconds(2, 4),
-            (Self::Team1000 | Self::Teams200, false) => seconds(3, 10),
+            (Self::Team1000 | Self::Threads2 | Self::Teams200, true) => seconds(2, 4),
+            (Self::Team1000 | Self::Threads2 | Self::Teams200, false) => seconds(3, 10),
+            (Self::BigRoom | Self::Noisy | Self::Stalled, true) => seconds(1, 4),
+            (Self::BigRoom | Self::Noisy | Self::Stalled, false) => seconds(2, 10),
             (_, true) => seconds(1, 2),
             (_, false) => seconds(2, 5),
         }

@@ -1,4 +1,4 @@
-//! The result: medians over the repeats, one row for each scenario and peer.
+//! The result: medians over the repeats, one row for each scenario and peer. Scenarios that take the same measures share a table.
 
 use std::fmt::Write;
 
@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::options::{Format, Options};
 use crate::peers::Peer;
+use crate::plan::Scenario;
 use crate::runner::Cell;
 use crate::sample::{Measure, Sample, median};
 
@@ -20,25 +21,36 @@ pub fn render(cells: &[Cell], options: &Options, setting: &[String]) -> String {
     match options.format {
         Format::Json => json_text(cells, options, setting),
         Format::Text => {
-            let mut text = setting.join("\n") + "\n\n";
-            text.push_str(&text_table(&rows(cells)));
-            text + &notes(cells)
+            let tables: Vec<String> = tables(cells).iter().map(|rows| text_table(rows)).collect();
+            setting.join("\n") + "\n\n" + &tables.join("\n") + &notes(cells)
         }
         Format::Markdown => {
-            let mut text = setting.join("  \n") + "\n\n";
-            text.push_str(&markdown_table(&rows(cells)));
-            text + &notes(cells)
+            let tables: Vec<String> = tables(cells).iter().map(|rows| markdown_table(rows)).collect();
+            setting.join("  \n") + "\n\n" + &tables.join("\n") + &notes(cells)
         }
     }
 }
 
-fn rows(cells: &[Cell]) -> Vec<Vec<String>> {
+/// One table for each run of scenarios that took the same measures, with the columns of those and a head as its first row.
+fn tables(cells: &[Cell]) -> Vec<Vec<Vec<String>>> {
+    let alike = |one: &Cell, next: &Cell| taken(cells, one.scenario) == taken(cells, next.scenario);
+    cells.chunk_by(alike).map(|chunk| rows(chunk, &taken(cells, chunk[0].scenario))).collect()
+}
+
+/// The measures that any run of `scenario` took.
+fn taken(cells: &[Cell], scenario: Scenario) -> Vec<Measure> {
+    let of_scenario = || cells.iter().filter(|cell| cell.scenario == scenario);
+    let any = |measure: &Measure| of_scenario().any(|cell| middle(cell, *measure).is_some());
+    Measure::ALL.into_iter().filter(any).collect()
+}
+
+fn rows(cells: &[Cell], measures: &[Measure]) -> Vec<Vec<String>> {
     let mut head = vec!["scenario".to_owned(), "peer".to_owned()];
-    head.extend(Measure::ALL.map(|measure| measure.head().to_owned()));
+    head.extend(measures.iter().map(|measure| measure.head().to_owned()));
     head.extend(["± %".to_owned(), "flowgate/peer".to_owned()]);
     let row = |cell: &Cell| {
         let mut row = vec![cell.scenario.name().to_owned(), cell.peer.name().to_owned()];
-        row.extend(Measure::ALL.map(|measure| decimal(middle(cell, measure), measure.decimals())));
+        row.extend(measures.iter().map(|&measure| decimal(middle(cell, measure), measure.decimals())));
         row.push(decimal(spread_percent(cell), 0));
         row.push(decimal(flowgate_ratio(cells, cell), 2));
         row
@@ -168,7 +180,6 @@ fn measures_json<const N: usize>(measures: [(&str, Option<f64>); N]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Scenario;
 
     fn cell(peer: Peer, costs: &[Option<f64>]) -> Cell {
         let run = |cost: &Option<f64>| {
@@ -187,7 +198,7 @@ mod tests {
         ];
         assert_eq!(flowgate_ratio(&cells, &cells[1]), Some(1.0));
         assert_eq!(spread_percent(&cells[0]), Some(50.0));
-        let table = text_table(&rows(&cells));
+        let table = text_table(&tables(&cells)[0]);
         assert!(
             table.lines().any(|line| line.starts_with("flood100  node") && line.ends_with("1.00")),
             "{table}"
@@ -195,6 +206,20 @@ mod tests {
         assert!(
             notes(&cells).contains("flood100 on flowgate: 1 of 3 runs failed, the first because: it broke")
         );
+    }
+
+    #[test]
+    fn a_table_has_the_columns_that_its_scenarios_took() {
+        let mut idle = Sample::default();
+        idle[Measure::IdleKilobytes] = Some(18.0);
+        let idle = Cell { scenario: Scenario::Idle10k, peer: Peer::Node, runs: vec![Ok(idle)] };
+        let tables = tables(&[cell(Peer::Flowgate, &[None]), cell(Peer::Node, &[Some(4.0)]), idle]);
+        let heads: Vec<String> = tables.iter().map(|rows| rows[0].join(" ")).collect();
+        assert_eq!(
+            heads,
+            ["scenario peer µs/delivery ± % flowgate/peer", "scenario peer KB/conn ± % flowgate/peer"]
+        );
+        assert_eq!(tables[0][1], ["flood100", "flowgate", "-", "-", "-"]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 use crate::options::Options;
 use crate::peers::Peer;
 use crate::pinning::Cores;
-use crate::plan::Scenario;
-use crate::sample::Sample;
+use crate::plan::{Scenario, Setup};
+use crate::sample::{Measure, Sample};
 use crate::scenario;
 use crate::server::Server;
 
@@ -59,8 +59,16 @@ fn run_once(cell: &Cell, quick: bool, cores: Cores, secret: &str) -> Result<Samp
             "it needs {needed} file descriptors and the limit is {limit}: raise it (ulimit -n)"
         );
     }
-    let mut server = Server::start(cell.peer, cell.scenario.setup(), cores.server, secret)?;
-    scenario::run(cell.scenario, quick, &server, secret).map_err(|error| server.explain(error))
+    let run_with = |setup: Setup| {
+        let mut server = Server::start(cell.peer, setup, cores, secret)?;
+        scenario::run(cell.scenario, quick, &server, secret).map_err(|error| server.explain(error))
+    };
+    let mut sample = run_with(cell.scenario.setup())?;
+    if let Some(setup) = cell.scenario.baseline() {
+        sample[Measure::OneThreadCpu] = run_with(setup)?[Measure::CpuPerDelivery];
+        sample[Measure::ThreadsRatio] = sample.ratio(Measure::CpuPerDelivery, Measure::OneThreadCpu);
+    }
+    Ok(sample)
 }
 
 /// This process's soft limit of open files, which servers inherit; none when it is unlimited or unknown.

@@ -7,18 +7,40 @@ use std::ops::{Index, IndexMut};
 pub enum Measure {
     /// Server CPU microseconds for each event delivered to one recipient.
     CpuPerDelivery,
+    /// The same of the server with one worker thread, where one with more is measured.
+    OneThreadCpu,
+    /// The CPU for each delivery with more worker threads, as a multiple of that with one.
+    ThreadsRatio,
     /// Server CPU microseconds for each event received from a sender (relayed or refused).
     CpuPerEvent,
     /// Events delivered to one recipient, each second.
     DeliveriesPerSecond,
+    /// Events that the server refused while they disturbed others, each second.
+    RefusedPerSecond,
+    /// The median latency of the phase in which nothing disturbs, in milliseconds.
+    QuietP50,
+    /// The 99th percentile of the same.
+    QuietP99,
     /// Median time from the sender's write to a recipient's read, in milliseconds.
     LatencyP50,
     /// 99th percentile of the same, in milliseconds.
     LatencyP99,
-    /// Server CPU microseconds for each connection opened and admitted.
+    /// The 99th percentile while something disturbs, as a multiple of the quiet one.
+    LatencyRatio,
+    /// Server CPU microseconds for each handshake: opened and admitted, or also turned away in a flood of them.
     HandshakeCpu,
+    /// Handshakes of a flood that the server admitted.
+    Admitted,
+    /// Growth of the server's peak resident memory in a flood, in MB of 1,048,576 bytes.
+    PeakGrowth,
     /// Growth of the server's resident memory for each idle connection, in KB of 1,024 bytes.
     IdleKilobytes,
+    /// The server's resident memory before the load, settled, in MB.
+    MegabytesBefore,
+    /// The same once the load is over.
+    MegabytesAfter,
+    /// The latter as a multiple of the former.
+    MemoryRatio,
     /// Share of one core that the server used, in percent.
     ServerBusy,
     /// Share of one core that the load generator used, in percent.
@@ -29,14 +51,25 @@ pub enum Measure {
 
 impl Measure {
     /// Every measure, in the table's order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 21] = [
         Self::CpuPerDelivery,
+        Self::OneThreadCpu,
+        Self::ThreadsRatio,
         Self::CpuPerEvent,
         Self::DeliveriesPerSecond,
+        Self::RefusedPerSecond,
+        Self::QuietP50,
+        Self::QuietP99,
         Self::LatencyP50,
         Self::LatencyP99,
+        Self::LatencyRatio,
         Self::HandshakeCpu,
+        Self::Admitted,
+        Self::PeakGrowth,
         Self::IdleKilobytes,
+        Self::MegabytesBefore,
+        Self::MegabytesAfter,
+        Self::MemoryRatio,
         Self::ServerBusy,
         Self::LoadBusy,
         Self::Lost,
@@ -45,44 +78,44 @@ impl Measure {
     /// The column's head in a table.
     #[must_use]
     pub fn head(self) -> &'static str {
-        match self {
-            Self::CpuPerDelivery => "µs/delivery",
-            Self::CpuPerEvent => "µs/event",
-            Self::DeliveriesPerSecond => "deliveries/s",
-            Self::LatencyP50 => "p50 ms",
-            Self::LatencyP99 => "p99 ms",
-            Self::HandshakeCpu => "µs/handshake",
-            Self::IdleKilobytes => "KB/conn",
-            Self::ServerBusy => "server %",
-            Self::LoadBusy => "load %",
-            Self::Lost => "lost",
-        }
+        self.description().0
     }
 
     /// The key in JSON.
     #[must_use]
     pub fn key(self) -> &'static str {
-        match self {
-            Self::CpuPerDelivery => "cpu_us_per_delivery",
-            Self::CpuPerEvent => "cpu_us_per_event",
-            Self::DeliveriesPerSecond => "deliveries_per_second",
-            Self::LatencyP50 => "latency_p50_ms",
-            Self::LatencyP99 => "latency_p99_ms",
-            Self::HandshakeCpu => "cpu_us_per_handshake",
-            Self::IdleKilobytes => "kb_per_idle_connection",
-            Self::ServerBusy => "server_busy_percent",
-            Self::LoadBusy => "load_busy_percent",
-            Self::Lost => "lost_deliveries",
-        }
+        self.description().1
     }
 
     /// Decimals that mean something.
     #[must_use]
     pub fn decimals(self) -> usize {
+        self.description().2
+    }
+
+    fn description(self) -> (&'static str, &'static str, usize) {
         match self {
-            Self::CpuPerDelivery | Self::CpuPerEvent | Self::LatencyP50 | Self::LatencyP99 => 2,
-            Self::HandshakeCpu | Self::IdleKilobytes => 1,
-            Self::DeliveriesPerSecond | Self::ServerBusy | Self::LoadBusy | Self::Lost => 0,
+            Self::CpuPerDelivery => ("µs/delivery", "cpu_us_per_delivery", 2),
+            Self::OneThreadCpu => ("1 thread's", "one_thread_cpu_us_per_delivery", 2),
+            Self::ThreadsRatio => ("× 1 thread", "cpu_to_one_thread", 2),
+            Self::CpuPerEvent => ("µs/event", "cpu_us_per_event", 2),
+            Self::DeliveriesPerSecond => ("deliveries/s", "deliveries_per_second", 0),
+            Self::RefusedPerSecond => ("refused/s", "refused_per_second", 0),
+            Self::QuietP50 => ("quiet p50", "quiet_latency_p50_ms", 2),
+            Self::QuietP99 => ("quiet p99", "quiet_latency_p99_ms", 2),
+            Self::LatencyP50 => ("p50 ms", "latency_p50_ms", 2),
+            Self::LatencyP99 => ("p99 ms", "latency_p99_ms", 2),
+            Self::LatencyRatio => ("× quiet p99", "latency_p99_to_quiet", 2),
+            Self::HandshakeCpu => ("µs/handshake", "cpu_us_per_handshake", 1),
+            Self::Admitted => ("admitted", "admitted_handshakes", 0),
+            Self::PeakGrowth => ("peak +MB", "peak_growth_mb", 1),
+            Self::IdleKilobytes => ("KB/conn", "kb_per_idle_connection", 1),
+            Self::MegabytesBefore => ("MB before", "resident_mb_before", 1),
+            Self::MegabytesAfter => ("MB after", "resident_mb_after", 1),
+            Self::MemoryRatio => ("× before", "resident_to_before", 2),
+            Self::ServerBusy => ("server %", "server_busy_percent", 0),
+            Self::LoadBusy => ("load %", "load_busy_percent", 0),
+            Self::Lost => ("lost", "lost_deliveries", 0),
         }
     }
 }
@@ -102,6 +135,14 @@ impl Index<Measure> for Sample {
 impl IndexMut<Measure> for Sample {
     fn index_mut(&mut self, measure: Measure) -> &mut Option<f64> {
         &mut self.0[measure as usize]
+    }
+}
+
+impl Sample {
+    /// The `later` measure as a multiple of the `earlier` one, when both were taken.
+    #[must_use]
+    pub fn ratio(&self, later: Measure, earlier: Measure) -> Option<f64> {
+        Some(self[later]? / self[earlier]?)
     }
 }
 
@@ -126,7 +167,16 @@ mod tests {
             assert_eq!(sample[measure], None);
             sample[measure] = Some(index as f64);
         }
-        assert_eq!(sample[Measure::Lost], Some(9.0));
+        assert_eq!(sample[Measure::Lost], Some(20.0));
+    }
+
+    #[test]
+    fn a_ratio_needs_both_of_its_measures() {
+        let mut sample = Sample::default();
+        sample[Measure::LatencyP99] = Some(3.0);
+        assert_eq!(sample.ratio(Measure::LatencyP99, Measure::QuietP99), None);
+        sample[Measure::QuietP99] = Some(2.0);
+        assert_eq!(sample.ratio(Measure::LatencyP99, Measure::QuietP99), Some(1.5));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::peers::Peer;
+use crate::pinning::Cores;
 use crate::plan::Setup;
 
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -29,11 +30,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `peer` on `core`, on ports that the system picked, and returns once it accepts connections.
+    /// Starts `peer` on its core, or on both, and on ports that the system picked, and returns once it accepts connections.
     ///
     /// # Errors
     /// When it cannot be started, ends early, or is not ready in time; the error quotes its last output.
-    pub fn start(peer: Peer, setup: Setup, core: Option<usize>, secret: &str) -> Result<Self> {
+    pub fn start(peer: Peer, setup: Setup, cores: Cores, secret: &str) -> Result<Self> {
         let [port, spare_port] = free_ports()?;
         fs::create_dir_all(LOG_FOLDER).with_context(|| format!("making {LOG_FOLDER}"))?;
         let log = Path::new(LOG_FOLDER).join(format!("{}.log", peer.name()));
@@ -41,7 +42,9 @@ impl Server {
 
         let command = peer.command(port, spare_port, setup, secret)?;
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = bound_to_us(pinned(command, core))
+        let core_list =
+            if setup.both_cores { cores.both() } else { cores.server.map(|core| core.to_string()) };
+        let child = bound_to_us(pinned(command, core_list))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -110,10 +113,10 @@ fn free_ports() -> Result<[u16; 2]> {
     Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
-/// `command` on that core.
-pub(crate) fn pinned(command: Command, core: Option<usize>) -> Command {
-    match core {
-        Some(core) => wrapped(&["taskset", "-c", &core.to_string()], &command),
+/// `command` on the cores of that list.
+pub(crate) fn pinned(command: Command, core_list: Option<String>) -> Command {
+    match core_list {
+        Some(list) => wrapped(&["taskset", "-c", &list], &command),
         None => command,
     }
 }

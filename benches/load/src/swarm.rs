@@ -14,8 +14,8 @@ use crate::token::Mint;
 const OPENING_STALL: Duration = Duration::from_secs(15);
 /// One read takes so many bytes at most, which holds hundreds of deliveries.
 const SCRATCH_BYTES: usize = 256 * 1024;
-/// Connections that one turn of the poll can report.
-const EVENTS_PER_TURN: usize = 1024;
+/// Connections that one turn of the poll can report, unless a scenario has reason for fewer.
+pub const EVENTS_PER_TURN: usize = 1024;
 
 /// The connections of one scenario. Their indices count from zero in the order they were opened.
 pub struct Swarm {
@@ -28,18 +28,19 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// No connections yet, to the server at `address`; tokens are signed with `secret`.
+    /// No connections yet, to the server at `address`; `mint` signs their tokens. One turn of the poll reports `events_per_turn`
+    /// connections at most.
     ///
     /// # Errors
     /// When the system gives no epoll instance.
-    pub fn new(address: SocketAddr, secret: &str) -> Result<Self> {
+    pub fn new(address: SocketAddr, mint: Mint, events_per_turn: usize) -> Result<Self> {
         Ok(Self {
             poll: Poll::new().context("making an epoll instance")?,
-            events: Events::with_capacity(EVENTS_PER_TURN),
+            events: Events::with_capacity(events_per_turn),
             clients: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             address,
-            mint: Mint::new(secret)?,
+            mint,
         })
     }
 
@@ -93,6 +94,25 @@ impl Swarm {
         self.clients[index].send(frames).with_context(|| format!("connection {index}"))
     }
 
+    /// Whether the socket of connection `index` has taken everything that was sent.
+    #[must_use]
+    pub fn has_sent_all(&self, index: usize) -> bool {
+        self.clients[index].has_sent_all()
+    }
+
+    /// From now on nothing is read from connection `index`.
+    ///
+    /// # Errors
+    /// When the poll does not let go of it.
+    pub fn stop_reading(&mut self, index: usize) -> Result<()> {
+        self.poll.registry().deregister(self.clients[index].stream()).context("leaving a connection unread")
+    }
+
+    /// Whether the server has closed connection `index`, of which nothing is read any more. What has arrived there is thrown away.
+    pub fn is_closed(&mut self, index: usize) -> bool {
+        self.clients[index].is_closed(&mut self.scratch)
+    }
+
     /// Waits for traffic, up to `timeout` (rounded up to milliseconds), and hands each event of it to `sink`
     /// with the connection's index and the time at which it was read.
     ///
@@ -128,7 +148,7 @@ impl Swarm {
 
     fn connect(&mut self, index: usize, team: usize) -> Result<()> {
         let team = format!("team-{team}");
-        let token = self.mint.token(&format!("user-{index}"), &team);
+        let token = self.mint.token(&format!("user-{index}"), &team)?;
         let request = message::upgrade_request(&self.address.to_string());
         let mut client =
             Client::new(TcpStream::connect(self.address)?, request, message::connect(&token, &team));

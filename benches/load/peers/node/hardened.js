@@ -1,7 +1,9 @@
 // Node's socket.io as a careful team would harden it: jsonwebtoken at the handshake, one room a team, rate-limiter-flexible
 // in memory, zod for the payload, connection caps, and a disconnect when the token expires. It refuses with flowgate's codes, so
 // that the load generator can see that a refusal was meant. PEER_PORT and FLOWGATE_JWT_SECRET as for the others;
-// PEER_LIMITS=default takes flowgate's default limits (flowgate-limited.toml), otherwise those of flowgate.toml.
+// PEER_LIMITS=default takes flowgate's default limits (flowgate-limited.toml), otherwise those of flowgate.toml; PEER_ALGORITHM is that of
+// the tokens, whose issuer is PEER_ISSUER.
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 import jwt from "jsonwebtoken";
@@ -22,10 +24,12 @@ const limits =
         team: 1_000_000,
       };
 
-const secret = process.env.FLOWGATE_JWT_SECRET;
+const algorithm = process.env.PEER_ALGORITHM;
+const publicKey = () => readFileSync(new URL(`../../keys/${algorithm.toLowerCase()}.public.pem`, import.meta.url));
+const key = algorithm === "HS256" ? process.env.FLOWGATE_JWT_SECRET : publicKey();
 const verifyOptions = {
-  algorithms: ["HS256"],
-  issuer: "https://bench.example",
+  algorithms: [algorithm],
+  issuer: process.env.PEER_ISSUER,
   audience: "flowgate",
   clockTolerance: 5,
 };
@@ -53,6 +57,7 @@ const changeSchema = z.strictObject({
     const now = Date.now();
     return at > now - MAX_AGE_MS && at < now + MAX_AHEAD_MS;
   }),
+  note: z.string().max(15_000).optional(),
 });
 
 const http = createServer();
@@ -75,7 +80,7 @@ io.use(async (socket, next) => {
   }
   let claims;
   try {
-    claims = claimsSchema.parse(jwt.verify(socket.handshake.auth.token, secret, verifyOptions));
+    claims = claimsSchema.parse(jwt.verify(socket.handshake.auth.token, key, verifyOptions));
   } catch {
     return next(new Error("token_invalid"));
   }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{OPENING_CONCURRENCY, Window, close_books};
+use super::settle::settled_bytes;
+use super::{MEGABYTE, OPENING_CONCURRENCY, Window, close_books};
 use crate::client::Incoming;
 use crate::ledger::Ledger;
 use crate::message;
 use crate::plan::Timing;
-use crate::sample::Sample;
+use crate::sample::{Measure, Sample};
 use crate::server::Server;
 use crate::swarm::Swarm;
 
@@ -23,9 +24,10 @@ const IN_FLIGHT: usize = 8;
 /// A delivery that is late by this much will not come.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(5);
 
-/// Floods one team of `members`.
+/// Floods one team of `members`. Its memory is that at rest, before the flood and after it.
 pub fn run(swarm: &mut Swarm, server: &Server, members: usize, timing: Timing) -> Result<Sample> {
     swarm.open(members, OPENING_CONCURRENCY, |_| 0)?;
+    let before = settled_bytes(swarm, server)?;
     let mut ledger = Ledger::new(members as u64);
     let mut in_flight = [0_usize; SENDERS];
     let mut frames = Vec::new();
@@ -62,5 +64,10 @@ pub fn run(swarm: &mut Swarm, server: &Server, members: usize, timing: Timing) -
             break sample;
         }
     };
-    close_books(swarm, &mut ledger, sample)
+    let mut sample = close_books(swarm, &mut ledger, sample)?;
+    let after = settled_bytes(swarm, server)?;
+    sample[Measure::MegabytesBefore] = Some(before / MEGABYTE);
+    sample[Measure::MegabytesAfter] = Some(after / MEGABYTE);
+    sample[Measure::MemoryRatio] = Some(after / before);
+    Ok(sample)
 }

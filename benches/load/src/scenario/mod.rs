@@ -1,10 +1,16 @@
 //! The scenarios' loads, one file each, and the window in which they measure.
 
+mod bigroom;
 mod flood;
 mod handshake;
 mod idle;
+mod noisy;
 mod paced;
+mod phases;
+mod polling;
 mod refused;
+mod settle;
+mod stalled;
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +22,29 @@ use crate::ledger::Ledger;
 use crate::plan::{Scenario, Timing};
 use crate::sample::{Measure, Sample};
 use crate::server::Server;
-use crate::swarm::Swarm;
+use crate::swarm::{EVENTS_PER_TURN, Swarm};
+use crate::token::Mint;
 
 /// Connections in their handshake at a time while a scenario's audience is opened.
 const OPENING_CONCURRENCY: usize = 64;
 /// How long deliveries that are still on their way are waited for after the load has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+/// What the memory columns count in.
+const MEGABYTE: f64 = 1_048_576.0;
 
 /// Loads `server` with `scenario` and returns what it cost.
 ///
 /// # Errors
 /// When the server refuses, closes or stalls what the scenario expects it to carry.
 pub fn run(scenario: Scenario, quick: bool, server: &Server, secret: &str) -> Result<Sample> {
-    let mut swarm = Swarm::new(server.address(), secret)?;
+    let open = |events_per_turn| {
+        Swarm::new(server.address(), Mint::new(scenario.setup().algorithm, secret)?, events_per_turn)
+    };
+    let mut swarm = open(EVENTS_PER_TURN)?;
     let connections = scenario.connections(quick);
     let timing = scenario.timing(quick);
     match scenario {
-        Scenario::Team1000 => {
+        Scenario::Team1000 | Scenario::Threads2 => {
             let pace = paced::Pace { teams: 1, every: Duration::from_millis(50) };
             paced::run(&mut swarm, server, connections, pace, timing)
         }
@@ -41,8 +53,14 @@ pub fn run(scenario: Scenario, quick: bool, server: &Server, secret: &str) -> Re
             paced::run(&mut swarm, server, connections, pace, timing)
         }
         Scenario::Flood100 | Scenario::Flood1000 => flood::run(&mut swarm, server, connections, timing),
+        Scenario::BigRoom => bigroom::run(&mut swarm, open(bigroom::SLICE)?, server, connections, timing),
+        Scenario::Noisy => noisy::run(&mut swarm, server, connections, timing),
+        Scenario::Stalled => stalled::run(&mut swarm, server, connections, timing),
         Scenario::Idle10k => idle::run(&mut swarm, server, connections),
-        Scenario::Handshake => handshake::run(&mut swarm, server, connections),
+        Scenario::Handshake | Scenario::HandshakeEs256 | Scenario::HandshakeRs256 => {
+            handshake::run(&mut swarm, server, connections)
+        }
+        Scenario::PollingFlood => polling::run(&mut swarm, server, connections),
         Scenario::RefusedType => refused::run(&mut swarm, server, refused::UNKNOWN_TYPE, timing),
         Scenario::RefusedRate => refused::run(&mut swarm, server, refused::OVER_RATE, timing),
     }
@@ -121,16 +139,9 @@ impl<'a> Window<'a> {
 
 /// Adds the latencies to a relaying scenario's `sample`, waits for deliveries on their way, and counts those that never come.
 fn close_books(swarm: &mut Swarm, ledger: &mut Ledger, mut sample: Sample) -> Result<Sample> {
-    (sample[Measure::LatencyP50], sample[Measure::LatencyP99]) = ledger.percentiles().unzip();
+    (sample[Measure::LatencyP50], sample[Measure::LatencyP99]) = ledger.take_percentiles().unzip();
+    drain(swarm, ledger)?;
     let expected = ledger.expected();
-    let deadline = Instant::now() + DRAIN_LIMIT;
-    while ledger.received < expected && Instant::now() < deadline {
-        swarm.pump(Duration::from_millis(50), &mut |_, at, incoming| {
-            if let Incoming::Delivery(arguments) = incoming {
-                ledger.deliver(arguments, at);
-            }
-        })?;
-    }
     ensure!(ledger.foreign == 0, "{} deliveries were none of the events sent", ledger.foreign);
     ensure!(
         ledger.received <= expected,
@@ -139,4 +150,17 @@ fn close_books(swarm: &mut Swarm, ledger: &mut Ledger, mut sample: Sample) -> Re
     );
     sample[Measure::Lost] = Some((expected - ledger.received) as f64);
     Ok(sample)
+}
+
+/// Waits for the deliveries that are on their way, as long as they may take.
+fn drain(swarm: &mut Swarm, ledger: &mut Ledger) -> Result<()> {
+    let deadline = Instant::now() + DRAIN_LIMIT;
+    while ledger.received < ledger.expected() && Instant::now() < deadline {
+        swarm.pump(Duration::from_millis(50), &mut |_, at, incoming| {
+            if let Incoming::Delivery(arguments) = incoming {
+                ledger.deliver(arguments, at);
+            }
+        })?;
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Open loop: events at a fixed pace, each from the next member in turn, whatever the server does.
 
+use std::iter::Cycle;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -27,20 +29,11 @@ pub struct Pace {
 pub fn run(swarm: &mut Swarm, server: &Server, members: usize, pace: Pace, timing: Timing) -> Result<Sample> {
     swarm.open(members, OPENING_CONCURRENCY, |index| index % pace.teams)?;
     let mut ledger = Ledger::new((members / pace.teams) as u64);
-    let mut frame = Vec::new();
-    let mut turns = (0..members).cycle();
-    let mut due = Instant::now();
+    let mut pacer = Pacer::new(members, pace.every);
     let mut window = Window::after_warm_up(server, timing);
     let sample = loop {
-        let now = Instant::now();
-        while due <= now {
-            let sender = turns.next().unwrap_or_default();
-            frame.clear();
-            message::write_change(&mut frame, ledger.enter(sender));
-            swarm.send(sender, &frame)?;
-            due += pace.every;
-        }
-        swarm.pump(due.saturating_duration_since(Instant::now()), &mut |_, at, incoming| {
+        pacer.send_due(swarm, &mut ledger)?;
+        swarm.pump(pacer.wait(), &mut |_, at, incoming| {
             if let Incoming::Delivery(arguments) = incoming {
                 ledger.deliver(arguments, at);
             }
@@ -50,4 +43,42 @@ pub fn run(swarm: &mut Swarm, server: &Server, members: usize, pace: Pace, timin
         }
     };
     close_books(swarm, &mut ledger, sample)
+}
+
+/// Whose turn it is to send, and when.
+pub struct Pacer {
+    turns: Cycle<Range<usize>>,
+    every: Duration,
+    due: Instant,
+    frame: Vec<u8>,
+}
+
+impl Pacer {
+    /// The first `members` connections take turns, one event `every` so often, from now on.
+    pub fn new(members: usize, every: Duration) -> Self {
+        Self { turns: (0..members).cycle(), every, due: Instant::now(), frame: Vec::new() }
+    }
+
+    /// Goes on from now, without making up for what was not sent in between.
+    pub fn restart(&mut self) {
+        self.due = Instant::now();
+    }
+
+    /// Sends the events that are due.
+    pub fn send_due(&mut self, swarm: &mut Swarm, ledger: &mut Ledger) -> Result<()> {
+        let now = Instant::now();
+        while self.due <= now {
+            let sender = self.turns.next().unwrap_or_default();
+            self.frame.clear();
+            message::write_change(&mut self.frame, ledger.enter(sender));
+            swarm.send(sender, &self.frame)?;
+            self.due += self.every;
+        }
+        Ok(())
+    }
+
+    /// Time until the next event is due.
+    pub fn wait(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
+    }
 }

@@ -17,7 +17,7 @@ use crate::swarm::Swarm;
 /// Senders, each a user and a team of its own.
 const SENDERS: usize = 8;
 /// Events in a batch, of which one asks for an answer. A sender has one batch in flight.
-const BATCH: usize = 250;
+pub const BATCH: usize = 250;
 /// An answer that is late by this much will not come.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// In the rate-limited stream, the largest share of events that may pass without the cost being that of a pass.
@@ -26,10 +26,19 @@ const PASSING_SHARE: f64 = 0.05;
 /// What is sent, and how it is to be refused.
 #[derive(Clone, Copy)]
 pub struct Refusal {
-    kind: &'static str,
-    code: &'static str,
+    /// The type of the events.
+    pub kind: &'static str,
+    /// The code that the answer has to name.
+    pub code: &'static str,
     /// Whether the sender's allowed rate passes.
     some_pass: bool,
+}
+
+impl Refusal {
+    /// Whether an acknowledgement's `text` refuses for this reason.
+    pub fn is_named_in(&self, text: &str) -> bool {
+        text.strip_prefix("1[").is_some_and(|answer| answer.contains(&format!(r#""code":"{}""#, self.code)))
+    }
 }
 
 /// Events well formed in everything but their type.
@@ -76,7 +85,6 @@ impl Stream {
 
     /// Keeps every sender's batch in flight for `duration`.
     fn run(&mut self, swarm: &mut Swarm, duration: Duration) -> Result<()> {
-        let expected = format!(r#""code":"{}""#, self.refusal.code);
         let ends = Instant::now() + duration;
         let mut last_answer = Instant::now();
         let mut unexpected = None;
@@ -92,7 +100,7 @@ impl Stream {
                     last_answer = at;
                     let text = String::from_utf8_lossy(answer);
                     let passed = text.contains(r#""ok":true"#);
-                    let as_expected = text.contains(&expected) || (passed && self.refusal.some_pass);
+                    let as_expected = self.refusal.is_named_in(&text) || (passed && self.refusal.some_pass);
                     if !as_expected {
                         unexpected = Some(text.into_owned());
                     }
@@ -113,7 +121,8 @@ impl Stream {
     }
 }
 
-fn batch(kind: &str) -> Vec<u8> {
+/// Whole frames of [`BATCH`] events of the type `kind`; the last asks for an answer.
+pub fn batch(kind: &str) -> Vec<u8> {
     let mut frames = Vec::new();
     for task in 1..=BATCH {
         frame::write_masked(

@@ -67,7 +67,11 @@ async fn come(role: &Role, stage: &Stage, chance: &mut Chance) -> Option<(Sessio
         let lifetime = role.lifetime.unwrap_or(LASTING);
         let token = stage.target.token(&role.user, role.team, lifetime);
         let expires = role.lifetime.map(|lifetime| epoch_seconds() + lifetime.as_secs());
-        match Session::join(&stage.target, role.from, role.transport, &token, role.team).await {
+        let joined = match token {
+            Ok(token) => Session::join(&stage.target, role.from, role.transport, &token, role.team).await,
+            Err(error) => Err(error),
+        };
+        match joined {
             Ok(session) => return Some((session, expires)),
             Err(error) => {
                 add(&stage.retries, 1);

@@ -46,7 +46,7 @@ impl Flowgate {
             .args(["--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"])
             .env(SECRET_VARIABLE, secret)
             .env("TOKIO_WORKER_THREADS", "1");
-        let mut child = bound_to_us(pinned(command, core))
+        let mut child = bound_to_us(pinned(command, core.map(|core| core.to_string())))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(log).with_context(|| format!("writing {LOG}"))?)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::wire::Wire;
-use crate::token::Mint;
+use crate::token::{Algorithm, Mint};
 
 /// A secret that flowgate was not told.
 const OTHER_SECRET: &str = "some-other-secret-that-flowgate-never-heard-of";
@@ -28,7 +28,12 @@ impl Target {
     /// # Errors
     /// When the system clock stands before 1970.
     pub fn new(public: SocketAddr, internal: SocketAddr, secret: &str) -> Result<Self> {
-        Ok(Self { public, internal, mint: Mint::new(secret)?, forger: Mint::new(OTHER_SECRET)? })
+        Ok(Self {
+            public,
+            internal,
+            mint: Mint::new(Algorithm::Hs256, secret)?,
+            forger: Mint::new(Algorithm::Hs256, OTHER_SECRET)?,
+        })
     }
 
     /// Connects to the public port from `from`.
@@ -40,28 +45,38 @@ impl Target {
     }
 
     /// A token that is good for `lifetime` from now, to the second.
-    #[must_use]
-    pub fn token(&self, user: &str, team: usize, lifetime: Duration) -> String {
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn token(&self, user: &str, team: usize, lifetime: Duration) -> io::Result<String> {
         let now = epoch_seconds();
-        self.mint.token_between(user, &team_name(team), now, now + lifetime.as_secs())
+        self.mint
+            .token_between(user, &team_name(team), now, now + lifetime.as_secs())
+            .map_err(io::Error::other)
     }
 
     /// A token that expired `ago`.
-    #[must_use]
-    pub fn expired_token(&self, user: &str, team: usize, ago: Duration) -> String {
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn expired_token(&self, user: &str, team: usize, ago: Duration) -> io::Result<String> {
         let now = epoch_seconds();
-        self.mint.token_between(
-            user,
-            &team_name(team),
-            now.saturating_sub(3600),
-            now.saturating_sub(ago.as_secs()),
-        )
+        self.mint
+            .token_between(
+                user,
+                &team_name(team),
+                now.saturating_sub(3600),
+                now.saturating_sub(ago.as_secs()),
+            )
+            .map_err(io::Error::other)
     }
 
     /// A token signed with another secret.
-    #[must_use]
-    pub fn forged_token(&self, user: &str, team: usize) -> String {
-        self.forger.token(user, &team_name(team))
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn forged_token(&self, user: &str, team: usize) -> io::Result<String> {
+        self.forger.token(user, &team_name(team)).map_err(io::Error::other)
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn session(attacker: &mut Attacker) -> io::Result<Ended> {
 /// An upgrade that is begun and left: before or after CONNECT, before or after the probe.
 pub async fn upgrade(attacker: &mut Attacker) -> io::Result<Ended> {
     let (from, team) = (attacker.address(), attacker.team());
-    let token = attacker.token(team);
+    let token = attacker.token(team)?;
     let (is_admitted, is_polling, probes) =
         (attacker.chance.once_in(2), attacker.chance.once_in(2), attacker.chance.once_in(2));
     let target = &attacker.stage.target;
@@ -88,7 +88,7 @@ pub async fn frame(attacker: &mut Attacker) -> io::Result<Ended> {
 /// A POST whose body does not come.
 pub async fn body(attacker: &mut Attacker) -> io::Result<Ended> {
     let (from, team) = (attacker.address(), attacker.team());
-    let token = attacker.token(team);
+    let token = attacker.token(team)?;
     let target = &attacker.stage.target;
     let poll = Poll::open(target, from).await?;
     let mut wire = target.dial(from).await?;

@@ -10,7 +10,7 @@ use crate::message;
 use crate::soak::session::{Poll, Session, Socket};
 use crate::soak::stage::add;
 use crate::soak::target::team_name;
-use crate::token::ISSUER;
+use crate::token::Algorithm;
 
 /// Handshakes of one storm: three times what an address may burst.
 const STORM: usize = 60;
@@ -23,7 +23,7 @@ pub async fn bad_token(attacker: &mut Attacker) -> io::Result<Ended> {
     let mut session = Session::Socket(Socket::open(&attacker.stage.target, from).await?);
     for _ in 0..=attacker.chance.below(TRIES) {
         let team = attacker.team();
-        let packet = match token(attacker, team) {
+        let packet = match token(attacker, team)? {
             Some(token) => message::connect(&token, &team_name(team)),
             None => "40".to_owned(),
         };
@@ -37,18 +37,19 @@ pub async fn bad_token(attacker: &mut Attacker) -> io::Result<Ended> {
     Ok(Ended::Stopped)
 }
 
-fn token(attacker: &mut Attacker, team: usize) -> Option<String> {
+fn token(attacker: &mut Attacker, team: usize) -> io::Result<Option<String>> {
     let user = attacker.user();
     let kind = attacker.chance.below(7);
     let target = &attacker.stage.target;
-    let good = target.token(&user, team, Duration::from_secs(60));
-    Some(match kind {
-        0 => return None,
-        1 => target.forged_token(&user, team),
-        2 => target.expired_token(&user, team, Duration::from_secs(600)),
+    let good = target.token(&user, team, Duration::from_secs(60))?;
+    Ok(Some(match kind {
+        0 => return Ok(None),
+        1 => target.forged_token(&user, team)?,
+        2 => target.expired_token(&user, team, Duration::from_secs(600))?,
         3 => {
+            let issuer = Algorithm::Hs256.issuer();
             let claims = format!(
-                r#"{{"iss":"{ISSUER}","aud":"flowgate","sub":"{user}","teams":["team-1"],"exp":9999999999}}"#
+                r#"{{"iss":"{issuer}","aud":"flowgate","sub":"{user}","teams":["team-1"],"exp":9999999999}}"#
             );
             let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
             format!("{}.{}.", encode(r#"{"alg":"none"}"#), encode(&claims))
@@ -56,8 +57,8 @@ fn token(attacker: &mut Attacker, team: usize) -> Option<String> {
         4 => "a".repeat(30_000),
         5 => good.chars().rev().collect(),
         // A token for a life that the policy does not grant.
-        _ => target.token(&user, team, Duration::from_secs(40 * 24 * 3600)),
-    })
+        _ => target.token(&user, team, Duration::from_secs(40 * 24 * 3600))?,
+    }))
 }
 
 /// Many polling handshakes from one address at once, all abandoned.

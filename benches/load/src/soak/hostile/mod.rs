@@ -187,7 +187,10 @@ impl Attacker {
     }
 
     /// A valid token.
-    pub fn token(&mut self, team: usize) -> String {
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn token(&mut self, team: usize) -> io::Result<String> {
         let user = self.user();
         self.stage.target.token(&user, team, TOKEN_LIFETIME)
     }
@@ -197,7 +200,7 @@ impl Attacker {
     /// # Errors
     /// When it is not.
     pub async fn join(&mut self, transport: Transport, team: usize) -> io::Result<Session> {
-        let (from, token) = (self.address(), self.token(team));
+        let (from, token) = (self.address(), self.token(team)?);
         let stage = self.stage.clone();
         Session::join(&stage.target, from, transport, &token, team).await
     }

@@ -15,27 +15,27 @@ const FLOOD: usize = 1500;
 pub async fn flood(attacker: &mut Attacker) -> io::Result<Ended> {
     let team = attacker.team();
     let mut socket = attacker.join_socket(team).await?;
-    let one = packet(attacker, team);
+    let one = packet(attacker, team)?;
     let flood = one.repeat(FLOOD.min(1 + 200_000 / one.len()));
     socket.wire.write(&flood).await?;
     socket.wire.until_closed().await;
     Ok(Ended::Stopped)
 }
 
-fn packet(attacker: &mut Attacker, team: usize) -> Vec<u8> {
+fn packet(attacker: &mut Attacker, team: usize) -> io::Result<Vec<u8>> {
     let mut raw = Vec::new();
     match attacker.chance.below(8) {
-        0 => return text_frame("2"),
-        1 => return text_frame("3"),
-        2 => return text_frame("40/other,{}"),
-        3 => return text_frame("40/other-team,{\"token\":\"x\"}"),
+        0 => return Ok(text_frame("2")),
+        1 => return Ok(text_frame("3")),
+        2 => return Ok(text_frame("40/other,{}")),
+        3 => return Ok(text_frame("40/other-team,{\"token\":\"x\"}")),
         4 => {
-            let token = attacker.token(team);
-            return text_frame(&message::connect(&token, &team_name(team)));
+            let token = attacker.token(team)?;
+            return Ok(text_frame(&message::connect(&token, &team_name(team))));
         }
-        5 => return text_frame("41"),
+        5 => return Ok(text_frame("41")),
         6 => frame::write_masked(&mut raw, frame::PING, b"ping"),
         _ => frame::write_masked(&mut raw, frame::TEXT, b""),
     }
-    raw
+    Ok(raw)
 }

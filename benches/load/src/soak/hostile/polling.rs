@@ -14,7 +14,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Opens a session, perhaps is admitted, perhaps polls, and is gone without a word.
 pub async fn left(attacker: &mut Attacker) -> io::Result<Ended> {
     let (from, team) = (attacker.address(), attacker.team());
-    let token = attacker.token(team);
+    let token = attacker.token(team)?;
     let (is_admitted, polls) = (attacker.chance.once_in(2), attacker.chance.once_in(2));
     let target = &attacker.stage.target;
     let mut poll = Poll::open(target, from).await?;

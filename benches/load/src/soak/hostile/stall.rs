@@ -20,7 +20,7 @@ const BETWEEN: Duration = Duration::from_millis(300);
 
 /// Over a WebSocket.
 pub async fn websocket(attacker: &mut Attacker) -> io::Result<Ended> {
-    let (from, token) = (attacker.address(), attacker.token(BUSY_TEAM));
+    let (from, token) = (attacker.address(), attacker.token(BUSY_TEAM)?);
     let target = &attacker.stage.target;
     let wire = Wire::dial(target.public, from, Some(RECEIVE_BUFFER)).await?;
     let mut session = Session::Socket(Socket::open_on(wire, target).await?);
@@ -34,7 +34,7 @@ pub async fn websocket(attacker: &mut Attacker) -> io::Result<Ended> {
 
 /// Over polling: admitted, and never polls again.
 pub async fn polling(attacker: &mut Attacker) -> io::Result<Ended> {
-    let (from, token) = (attacker.address(), attacker.token(BUSY_TEAM));
+    let (from, token) = (attacker.address(), attacker.token(BUSY_TEAM)?);
     let target = &attacker.stage.target;
     let mut poll = Poll::open(target, from).await?;
     let mut packet = message::connect(&token, &team_name(BUSY_TEAM));

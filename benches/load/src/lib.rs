@@ -19,5 +19,6 @@ pub mod runner;
 pub mod sample;
 pub mod scenario;
 pub mod server;
+pub mod soak;
 pub mod swarm;
 pub mod token;

@@ -69,7 +69,9 @@ fn digits(text: &[u8]) -> Option<u64> {
     if end == 0 { None } else { text[..end].iter().try_fold(0, value) }
 }
 
-fn epoch_ms() -> u128 {
+/// Now, in milliseconds since 1970.
+#[must_use]
+pub fn epoch_ms() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
 }
 

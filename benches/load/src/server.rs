@@ -113,7 +113,8 @@ fn free_ports() -> Result<[u16; 2]> {
     Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
-fn pinned(command: Command, core_list: Option<String>) -> Command {
+/// `command` on the cores of that list.
+pub(crate) fn pinned(command: Command, core_list: Option<String>) -> Command {
     match core_list {
         Some(list) => wrapped(&["taskset", "-c", &list], &command),
         None => command,
@@ -121,7 +122,7 @@ fn pinned(command: Command, core_list: Option<String>) -> Command {
 }
 
 /// Lets the kernel kill the server when this process ends in a way that runs no destructor, such as a signal.
-fn bound_to_us(command: Command) -> Command {
+pub(crate) fn bound_to_us(command: Command) -> Command {
     let available =
         Command::new("setpriv").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if available.is_ok_and(|status| status.success()) {

@@ -9,6 +9,7 @@ mod compile;
 mod dev;
 mod effective;
 mod environment;
+pub mod expression;
 mod files;
 pub mod key_material;
 mod key_path;

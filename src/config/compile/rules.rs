@@ -128,7 +128,7 @@ fn against_events(
             no_such_type(pattern, &at.key("on").index(index), events, report);
         }
     }
-    let judged: Vec<Judged<'_>> = types(events)
+    let mut judged: Vec<Judged<'_>> = types(events)
         .filter_map(|(event, payload, type_pattern, policy)| {
             let pattern = rule.on.iter().find(|pattern| overlap(pattern, type_pattern))?;
             // Of a glob that the rule is on a part of, that part.
@@ -137,6 +137,8 @@ fn against_events(
             Some(Judged { event, payload, kind: narrower.replace('*', ""), policy })
         })
         .collect();
+    // Types come out of maps, and what is said first must not depend on their order.
+    judged.sort_by(|one, other| (&one.event.name, &one.kind).cmp(&(&other.event.name, &other.kind)));
     let at = at.key("allow_if");
     fields(rule, &judged, &at, report);
     if report.problems.len() == known {
@@ -236,41 +238,32 @@ fn samples(rule: &Rule, judged: &[Judged<'_>], nobody_is_asked: bool, at: &KeyPa
             return;
         }
     }
+    let mut doubtful = None;
     for (judged, samples) in &all {
         if !rule.expression.parts().all(|part| is_declared(&part, judged)) {
             continue;
         }
-        let failure = |sample: &Sample| {
-            let failure = sample.on(rule, |facts| rule.expression.evaluate(facts)).err()?;
-            (failure != Failure::Value).then_some(failure)
-        };
-        let failures: Vec<Option<Failure>> = samples.iter().map(failure).collect();
-        let kind = &judged.kind;
-        let Some((failed, failure)) =
-            samples.iter().zip(&failures).find_map(|(sample, failure)| Some((sample, (*failure)?)))
-        else {
-            continue;
-        };
-        if failures.iter().all(Option::is_some) {
-            let found = format!(
-                "it has no answer for any {kind:?} of {:?}: {}",
-                &*judged.event.name,
-                failure.as_str()
-            );
-            report.refuse(
-                at,
-                found,
-                "ask for what such an event has; `has(event.payload.x)` says whether it has x",
-            );
+        let failures: Vec<(&Sample, Failure)> = samples
+            .iter()
+            .filter_map(|sample| {
+                Some((sample, sample.on(rule, |facts| rule.expression.evaluate(facts)).err()?))
+            })
+            .filter(|(_, failure)| *failure != Failure::Value)
+            .collect();
+        let Some((sample, failure)) = failures.first() else { continue };
+        let (kind, why) = (&judged.kind, failure.as_str());
+        if failures.len() == samples.len() {
+            let found = format!("it has no answer for any {kind:?} of {:?}: {why}", &*judged.event.name);
+            let mend = "ask for what such an event has; `has(event.payload.x)` says whether it has x";
+            report.refuse(at, found, mend);
             return;
         }
-        let found = format!(
-            "it has no answer for a {kind:?} {}, which refuses it: {}",
-            failed.what,
-            failure.as_str()
-        );
-        report.warn(at, found, "ask first, as in has(event.taskId) && …, or type(event.taskId) == int && …");
-        return;
+        doubtful.get_or_insert_with(|| format!("it has no answer for a {kind:?} {}: {why}", sample.what));
+    }
+    if let Some(found) = doubtful {
+        let mend =
+            "ask first, as in has(event.taskId) && …, or type(event.taskId) == int && …; no answer refuses";
+        report.warn(at, found, mend);
     }
 }
 
@@ -297,7 +290,7 @@ fn describe(part: &Part<'_>, failure: Failure, said: &str) -> (String, &'static 
     let place = part.place();
     match failure {
         Failure::NotBoolean => (
-            format!("{place}: {said}, where true or false is needed"),
+            format!("{place}: a value of type {said}, where true or false is needed"),
             "compare it with something, as in peer.sub == \"ann\"",
         ),
         Failure::Absent => (

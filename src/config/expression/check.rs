@@ -374,6 +374,15 @@ fn place_at(start: usize, source: &SourceInfo) -> String {
 /// The first byte of a part. The parser remembers where an operator stands, which is behind its left operand.
 fn beginning(expr: &IdedExpr, source: &SourceInfo) -> usize {
     let own = source.offset_for(expr.id).map_or(usize::MAX, |(start, _)| start as usize);
+    // Of a call it remembers the bracket.
+    let own = match &expr.expr {
+        Expr::Call(CallExpr { func_name, target: None, .. })
+            if source.source.get(..own).is_some_and(|before| before.ends_with(func_name)) =>
+        {
+            own - func_name.len()
+        }
+        _ => own,
+    };
     let inner = match &expr.expr {
         Expr::Select(select) if !select.test => beginning(&select.operand, source),
         Expr::Call(call) => {

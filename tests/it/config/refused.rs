@@ -102,14 +102,14 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'peer.roles.exists(r, r == \"x\")'", &["rules[name=\"r\"].allow_if: column 12: `exists` does something for each element, and a rule's time is bounded; write `in`"]),
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'peer.sub.matches(\"^a\")'", &["rules[name=\"r\"].allow_if: column 10: `matches` takes a regular expression"]),
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'starts(peer.sub, \"a\")'", &["rules[name=\"r\"].allow_if: column 1: there is no function `starts`"]),
-    ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'peer.sub'", &["rules[name=\"r\"].allow_if: column 1: string, where true or false is needed; compare it"]),
-    ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'true || size(peer.roles)'", &["rules[name=\"r\"].allow_if: column 9: int, where true or false is needed"]),
+    ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'peer.sub'", &["rules[name=\"r\"].allow_if: column 1: a value of type string, where true or false is needed; compare it"]),
+    ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'true || size(peer.roles)'", &["rules[name=\"r\"].allow_if: column 9: a value of type int, where true or false is needed"]),
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'peer.sub > 1'", &["rules[name=\"r\"].allow_if: column 1: an operator or a function does not take values of these types: "]),
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'now > timestamp(\"tomorrow\")'", &["rules[name=\"r\"].allow_if: column 1: a value cannot be calculated with: "]),
     ("[events.database-change.fields.title]\nkind = \"string\"\n[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'event.payload.titel == \"x\"'", &["rules[name=\"r\"].allow_if: `event.payload.titel` is a field that no event it judges may have; did you mean `title`?"]),
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'has(event.payload.title)'", &["rules[name=\"r\"].allow_if: `event.payload.title` is a field that no event it judges may have; declare it in `fields`"]),
     ("[[events.database-change.types]]\nmatch = \"board-renamed\"\ntask_id = \"forbidden\"\n[[rules]]\nname = \"r\"\non = [\"*\"]\nallow_if = 'event.taskId != 3'", &["rules[name=\"r\"].allow_if: it has no answer for any \"board-renamed\" of \"database-change\": it asks for a field that is not there; ask for what such an event has"]),
-    ("[[events.database-change.types]]\nmatch = \"board-renamed\"\ntask_id = \"forbidden\"\n[[rules]]\nname = \"r\"\non = [\"board-*\"]\nallow_if = 'event.type == \"x\" && event.taskId != 3'", &["rules[name=\"r\"].allow_if: column 21: it asks for a field that is not there: "]),
+    ("[[events.database-change.types]]\nmatch = \"board-renamed\"\ntask_id = \"forbidden\"\n[[rules]]\nname = \"r\"\non = [\"board-*\"]\nallow_if = 'event.type == \"x\" && event.taskId != 3'", &["rules[name=\"r\"].allow_if: column 22: it asks for a field that is not there: "]),
     // What may be sent.
     ("[events.chat]\npayload = \"any\"", &["events.chat.emit: no name to relay this event under; write emit"]),
     ("[events.connect]\nemit = \"a\"\npayload = \"any\"", &["events.connect: \"connect\" is a name that Socket.IO keeps"]),
@@ -383,11 +383,11 @@ fn what_is_possible_but_doubtful_is_warned_of() {
         ("events.database-change.types = []", "events.database-change.types: no types"),
         (
             "[[rules]]\nname = \"r\"\non = [\"task-moved\"]\nallow_if = 'event.taskId > 3'",
-            "app.toml: rules[name=\"r\"].allow_if: it has no answer for a \"task-moved\" whose taskId is a string, which refuses it",
+            "app.toml: rules[name=\"r\"].allow_if: it has no answer for a \"task-moved\" whose taskId is a string: an operator or a function does not take",
         ),
         (
             "[[rules]]\nname = \"r\"\non = [\"task-created\"]\nallow_if = 'event.taskId != 3'",
-            "rules[name=\"r\"].allow_if: it has no answer for a \"task-created\" without what is optional, which refuses it",
+            "rules[name=\"r\"].allow_if: it has no answer for a \"task-created\" without what is optional: it asks for a field that is not there",
         ),
         (
             &format!("{issuer}jwks_url = \"http://b.example\"\ninsecure_http = true"),

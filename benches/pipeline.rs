@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowgate::config::policy::{Policy, UnknownFields};
+use flowgate::config::{Sources, load};
 use flowgate::event::fixtures::{NOON, event, noon, peer, per_second, policy, typed};
 use flowgate::event::{Now, Pipeline, Sender, size};
 
@@ -92,6 +93,54 @@ fn decide(c: &mut Criterion) {
     c.bench_function("both clocks", |b| b.iter(|| black_box(Now::read())));
 }
 
+/// Three rules as teams write them, of which the last looks at the payload.
+const RULES: &str = r#"
+[[rules]]
+name = "members"
+on = ["task-*"]
+allow_if = '"red" in peer.teams && !("guest" in peer.roles)'
+[[rules]]
+name = "fresh"
+on = ["*"]
+allow_if = '!has(event.timestamp) || now - event.timestamp < duration("1m")'
+[[rules]]
+name = "titles"
+on = ["task-updated"]
+allow_if = 'has(event.payload.title) && size(event.payload.title) <= 200 && !event.payload.title.startsWith("x")'
+"#;
+
+/// The defaults with a title and rates that are out of the way.
+const SETTINGS: &str = r#"
+auth.issuers = [{ name = "app", algorithms = ["HS256"], secret_env = "SECRET" }]
+[limits.events]
+per_socket = "1000000/s"
+per_user = "1000000/s"
+per_address = "1000000/s"
+per_team = "1000000/s"
+[events.database-change.fields.title]
+kind = "string"
+"#;
+
+fn rules(c: &mut Criterion) {
+    let text = r#"["database-change",{"type":"task-updated","taskId":42,"timestamp":"2026-03-01T12:00:00.000Z","title":"a task of ordinary length"}]"#;
+    let mut group = c.benchmark_group("rules");
+    for (name, rules) in [("none", ""), ("three", RULES)] {
+        let sources = Sources {
+            texts: vec![("bench.toml".into(), format!("{SETTINGS}{rules}"))],
+            environment: vec![("SECRET".into(), "s".repeat(64))],
+            ..Sources::default()
+        };
+        let policy = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).policy;
+        let pipeline = Pipeline::new(Arc::new(policy), Vec::new(), noon());
+        let sender = pipeline.sender(Arc::new(peer(&["red"])), noon());
+        assert!(pipeline.decide(&sender, text, today()).is_ok(), "{name}");
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+        });
+    }
+    group.finish();
+}
+
 fn scan(c: &mut Criterion) {
     let members = sixteen_kib();
     let text = format!(r#""{}""#, "x".repeat(16 << 10));
@@ -111,5 +160,5 @@ fn sixteen_kib() -> String {
     format!("[{}]", items.join(","))
 }
 
-criterion_group!(benches, decide, scan);
+criterion_group!(benches, decide, rules, scan);
 criterion_main!(benches);

@@ -11,7 +11,7 @@
 //! # The life of an event
 //!
 //! The library calls [`event::entry`] with the packet's text. [`event::pipeline`] holds the only loop over the stages:
-//! size and depth, rates, validation, authorization, the embedder's own; then the route and the teams' own rate. What
+//! size and depth, rates, validation, authorization, rules, the embedder's own; then the route and the teams' own rate. What
 //! passes is framed once ([`relay::frame`]), queued on every member's connection ([`relay::local`], [`link::outlet`])
 //! and written at the end of the tick ([`relay::flusher`]). Last, the answer.
 //!

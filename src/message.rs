@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::policy::EventPolicy;
+use crate::config::policy::{EventPolicy, TypeRules};
 
 /// What a JSON `taskId` was.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,7 @@ pub struct Event<'a> {
     /// The typed view, once validation has run.
     pub payload: Payload<'a>,
     policy: Option<&'a EventPolicy>,
+    rules: Option<&'a TypeRules>,
     only_teams: Option<Vec<Arc<str>>>,
 }
 
@@ -66,6 +67,7 @@ impl<'a> Event<'a> {
             outgoing: Cow::Borrowed("null"),
             payload: Payload::default(),
             policy: None,
+            rules: None,
             only_teams: None,
         })
     }
@@ -88,6 +90,16 @@ impl<'a> Event<'a> {
     /// Set once, by validation.
     pub(crate) fn set_policy(&mut self, policy: &'a EventPolicy) {
         self.policy = Some(policy);
+    }
+
+    /// The rules that judge events of this type; `None` where none does.
+    pub(crate) fn rules(&self) -> Option<&'a TypeRules> {
+        self.rules
+    }
+
+    /// Set once, by validation.
+    pub(crate) fn set_rules(&mut self, rules: Option<&'a TypeRules>) {
+        self.rules = rules;
     }
 
     /// Relays the event to these teams at most: to those among them that it would have reached anyway, also after what

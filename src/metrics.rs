@@ -92,11 +92,52 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: String,
+    outcome: &'static str,
+}
+
+/// What became of the events that rules judged. Rules are named in the policy, so their names are a fixed set.
+#[derive(Clone, Debug, Default)]
+pub struct RuleCounters(Family<RuleLabels, Counter>);
+
+/// The counters of one rule.
+#[derive(Clone, Debug)]
+pub struct RuleCounts {
+    /// Events that it allowed.
+    pub allowed: Counter,
+    /// Events that it refused.
+    pub refused: Counter,
+    /// Events that it would have refused with `mode = "enforce"`.
+    pub observed: Counter,
+    /// Events on which it came to no answer. With `mode = "enforce"` they were refused.
+    pub error: Counter,
+}
+
+impl RuleCounters {
+    /// The counters of the rule of this name, which begin at zero.
+    pub fn of(&self, rule: &str) -> RuleCounts {
+        let counter = |outcome| {
+            let labels = RuleLabels { rule: rule.to_owned(), outcome };
+            self.0.get_or_create(&labels).clone()
+        };
+        RuleCounts {
+            allowed: counter("allowed"),
+            refused: counter("refused"),
+            observed: counter("observed"),
+            error: counter("error"),
+        }
+    }
+}
+
 /// The process's counters. Looking one up is an index into an array.
 pub struct Metrics {
     registry: Registry,
     refusals: Vec<Counter>,
     closes: Vec<Counter>,
+    /// What became of the events that rules judged.
+    pub rules: RuleCounters,
     /// Sockets admitted.
     pub admissions: Counter,
     /// Events relayed.
@@ -131,12 +172,15 @@ impl Metrics {
         registry.register("refusals", "Refused handshakes, sockets and events by code", refusals.clone());
         let closes = Family::<ReasonLabel, Counter>::default();
         registry.register("closes", "Closed connections by reason", closes.clone());
+        let rules = RuleCounters::default();
+        registry.register("rules", "Events that a rule judged by rule and outcome", rules.0.clone());
         let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
         let by_reason =
             |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
         Metrics {
             refusals: Code::ALL.iter().map(by_code).collect(),
             closes: CloseReason::ALL.iter().map(by_reason).collect(),
+            rules,
             admissions: counter(registry, "admissions", "Sockets admitted"),
             events_accepted: counter(registry, "events_accepted", "Events relayed"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use crate::config::expression::Claims;
+
 /// The public number of one admitted socket within this process; never its Engine.IO session id, which is a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(u64);
@@ -55,6 +57,8 @@ pub struct Peer {
     pub(crate) subject: Option<Arc<str>>,
     pub(crate) teams: Box<[Arc<str>]>,
     pub(crate) roles: Box<[Arc<str>]>,
+    /// Boxed, and absent where no rule reads claims: an idle connection pays for it.
+    pub(crate) claims: Option<Box<Claims>>,
     pub(crate) chosen_team: Option<Arc<str>>,
     pub(crate) address: IpAddr,
     pub(crate) expires_at: Option<SystemTime>,
@@ -84,6 +88,11 @@ impl Peer {
     /// The roles it holds, from verified claims.
     pub fn roles(&self) -> &[Arc<str>] {
         &self.roles
+    }
+
+    /// The verified claims that rules read; `None` where none does, and for peers without a token.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.as_deref()
     }
 
     /// The team named by `auth.team` at the handshake; always one of [`Peer::teams`].

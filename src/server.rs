@@ -111,7 +111,7 @@ impl Builder {
         let refreshers = verifier.start();
         let admission = Arc::new(Admission::new(policy.clone(), verifier));
         let path = Arc::new(EventPath {
-            pipeline: Pipeline::new(policy.clone(), self.stages, Now::read()),
+            pipeline: Pipeline::counting(policy.clone(), self.stages, Now::read(), &metrics.rules),
             rooms,
             metrics: metrics.clone(),
             detail: policy.refusal_detail,

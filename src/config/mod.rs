@@ -2,13 +2,14 @@
 //!
 //! In reading order: `schema` lists every setting; `files` and `environment` bring them in, each origin becoming a
 //! `layer`, checked against the schema; the `config` crate lays the layers over each other; `raw` holds the result as
-//! types; `compile` turns it into the policy. Every problem is collected, and one is enough not to start.
+//! types; `compile` turns it into the policy, with what rules say as an [`expression`]. Every problem is collected, and one is enough not to start.
 
 pub mod certificate;
 mod compile;
 mod dev;
 mod effective;
 mod environment;
+pub mod expression;
 mod files;
 pub mod key_material;
 mod key_path;

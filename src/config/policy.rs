@@ -2,7 +2,7 @@
 //!
 //! [`super::raw`] is what a file may say; this is what the process acts on. Every value here is possible.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::certificate::Certificate;
+use super::expression::{Expression, Fields};
 use super::key_material::KeyMaterial;
 
 /// Everything the process acts on.
@@ -31,8 +32,18 @@ pub struct Policy {
     pub refusal_detail: RefusalDetail,
     /// What may be sent, by event name.
     pub events: HashMap<Arc<str>, Arc<EventPolicy>>,
+    /// Who may send what, beyond that, in the order of the file.
+    pub rules: Vec<Arc<Rule>>,
     /// How the process goes down.
     pub drain: Drain,
+}
+
+impl Policy {
+    /// The claims that rules look at, each once. Peers keep these and no others.
+    pub fn claims_read(&self) -> BTreeSet<&str> {
+        let judging = self.rules.iter().filter(|rule| rule.mode != RuleMode::Off);
+        judging.flat_map(|rule| &rule.expression.reads().claims).map(|claim| &**claim).collect()
+    }
 }
 
 /// `[server]`.
@@ -398,6 +409,61 @@ pub enum FieldKind {
 pub struct TypePolicy {
     /// Whether `taskId` must, may or must not be there.
     pub task_id: Presence,
+    /// The rules that judge its events; `None` where there are none.
+    pub rules: Option<TypeRules>,
+}
+
+/// The rules that judge the events of one type.
+#[derive(Clone, Debug)]
+pub struct TypeRules {
+    /// In the order of the file.
+    pub rules: Vec<AppliedRule>,
+    /// The fields of the payload that they look at.
+    pub fields: Fields,
+}
+
+/// A rule as it stands beside a type.
+#[derive(Clone, Debug)]
+pub struct AppliedRule {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// Whether it judges every event of the type. Else the type is a glob, of which the rule's own patterns match a part.
+    pub always: bool,
+}
+
+/// One `[[rules]]`.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its place in [`Policy::rules`].
+    pub index: usize,
+    /// The name by which layers merge, and by which metrics and logs speak of it.
+    pub name: Arc<str>,
+    /// `rules.NAME`, as refusals say it.
+    pub key: Arc<str>,
+    /// The types that it judges.
+    pub on: Vec<Glob>,
+    /// What lets an event pass.
+    pub expression: Expression,
+    /// What follows where it does not.
+    pub mode: RuleMode,
+}
+
+impl Rule {
+    /// Whether it judges events of this type.
+    pub fn is_on(&self, kind: &str) -> bool {
+        self.on.iter().any(|pattern| pattern.matches(kind))
+    }
+}
+
+/// `mode` of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleMode {
+    /// What it does not allow is refused.
+    Enforce,
+    /// What it does not allow passes, is counted and logged.
+    Observe,
+    /// It is checked when the policy is loaded, and judges nothing.
+    Off,
 }
 
 /// A pattern in which `*` stands for any run of characters, also none. Nothing else is special.

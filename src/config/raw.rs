@@ -18,6 +18,8 @@ pub(super) struct Raw {
     pub limits: Limits,
     pub refusals: Refusals,
     pub events: BTreeMap<String, Event>,
+    #[serde(default)]
+    pub rules: Vec<Rule>,
     pub drain: Drain,
 }
 
@@ -225,6 +227,15 @@ pub(super) struct Type {
     #[serde(rename = "match")]
     pub pattern: String,
     pub task_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    pub name: String,
+    pub on: Option<Vec<String>>,
+    pub allow_if: Option<String>,
+    pub mode: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

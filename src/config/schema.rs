@@ -50,6 +50,7 @@ const SECTIONS: Keys = &[
     ("limits", Table(LIMITS)),
     ("refusals", Table(&[("detail", Text)])),
     ("events", Named(&Table(EVENT))),
+    ("rules", Entries { by: "name", entry: &Table(RULE) }),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
 ];
 
@@ -122,6 +123,8 @@ const EVENT: Keys = &[
     ("fields", Named(&Table(&[("kind", Text), ("presence", Text), ("max_length", Integer)]))),
     ("types", Entries { by: "match", entry: &Table(&[("match", Text), ("task_id", Text)]) }),
 ];
+
+const RULE: Keys = &[("name", Text), ("on", Texts), ("allow_if", Text), ("mode", Text)];
 
 impl Shape {
     /// Whether it is one setting, and no place for several.

@@ -9,6 +9,7 @@ use super::rooms::EVERYONE;
 use super::source::{Found, find_token};
 use super::token::{Verified, Verifier};
 use super::users::{UserPlace, Users};
+use crate::config::expression::{Claims, MAX_CLAIMS};
 use crate::config::policy::{AuthMode, Policy};
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
@@ -102,10 +103,24 @@ impl Admission {
             subject: None,
             teams: teams.into(),
             roles: [].into(),
+            claims: None,
             chosen_team: None,
             address: session.address(),
             expires_at: None,
         }
+    }
+
+    /// What rules may look at. A part of somebody's claims would be a guess, so those that take too much refuse the token.
+    fn claims_for_rules(&self, verified: &Verified) -> Result<Option<Box<Claims>>, Denied> {
+        let named = self.policy.claims_read();
+        if named.is_empty() {
+            return Ok(None);
+        }
+        let kept = Claims::keep(&verified.claims, named).map_err(|bytes| {
+            let why = format!("the claims that rules read take {bytes} bytes; at most {MAX_CLAIMS} are kept");
+            Denied::Final(Code::TokenInvalid, why)
+        })?;
+        Ok(Some(Box::new(kept)))
     }
 
     fn with_token(
@@ -130,6 +145,7 @@ impl Admission {
             }
             Some(_) => return Err(no_team("auth.team is not text")),
         };
+        let claims = self.claims_for_rules(&verified)?;
         let Some(place) = self.users.take(&verified.subject) else {
             let why = format!("{} has limits.connections.per_user sockets", verified.subject);
             return Err(Denied::Later(CloseReason::UserCap, why));
@@ -140,6 +156,7 @@ impl Admission {
             subject: Some(verified.subject),
             teams: verified.teams,
             roles: verified.roles,
+            claims,
             chosen_team,
             address: session.address(),
             expires_at: Some(verified.expires_at),

@@ -35,6 +35,8 @@ pub struct Verified {
     pub teams: Box<[Arc<str>]>,
     /// The roles, each once.
     pub roles: Box<[Arc<str>]>,
+    /// The whole claims set, as it was signed.
+    pub claims: Map<String, Value>,
     /// `exp`, without leeway.
     pub expires_at: SystemTime,
     /// `iat`.
@@ -249,7 +251,9 @@ impl Verifier {
         let unverified = Unverified::parse(token)?;
         let issuer = self.issuer_of(&unverified.claims)?;
         issuer.check_signature(&unverified).await?;
-        self.accept(&unverified.claims, issuer, now)
+        let mut verified = self.accept(&unverified.claims, issuer, now)?;
+        verified.claims = unverified.claims;
+        Ok(verified)
     }
 
     /// The issuer whose rules apply: the one with this `iss`, else the one that asks for none.
@@ -304,6 +308,7 @@ impl Verifier {
             subject: claims::subject(claims, &self.subject).map_err(TokenError::Claim)?,
             teams: claims::names(claims, &self.teams, TEAMS).map_err(TokenError::Claim)?,
             roles: claims::names(claims, &self.roles, ROLES).map_err(TokenError::Claim)?,
+            claims: Map::new(),
             expires_at: instant("exp", expires)?,
             issued_at: issued.map(|issued| instant("iat", issued)).transpose()?,
             token_id: claims::token_id(claims).map_err(TokenError::Claim)?,

@@ -24,6 +24,7 @@ pub fn peer(teams: &[&str]) -> Peer {
         subject: Some("ada".into()),
         teams: teams.iter().map(|&team| team.into()).collect(),
         roles: Box::default(),
+        claims: None,
         chosen_team: None,
         address: [192, 0, 2, 1].into(),
         expires_at: None,
@@ -94,6 +95,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
         events: [event("any", None), event("database-change", Some(typed()))]
             .map(|event| (event.name.clone(), Arc::new(event)))
             .into(),
+        rules: Vec::new(),
         drain: Drain { spread: second, deadline: second },
     };
     edit(&mut policy);
@@ -124,7 +126,7 @@ pub fn event(name: &str, typed: Option<TypedPayload>) -> EventPolicy {
 /// The types `task-created` (no id), `task-updated` (id required) and `comment-*` (id optional); no further fields.
 pub fn typed() -> TypedPayload {
     let minute = Duration::from_secs(60);
-    let presence = |task_id| TypePolicy { task_id };
+    let presence = |task_id| TypePolicy { task_id, rules: None };
     TypedPayload {
         unknown_fields: UnknownFields::Reject,
         timestamp: TimestampPolicy { presence: Presence::Optional, max_age: 5 * minute, max_ahead: minute },

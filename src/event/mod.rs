@@ -1,7 +1,7 @@
 //! Once per event: the pipeline and its stages.
 //!
 //! [`pipeline`] holds the only loop and the order; each stage is a file of its own: [`size`], [`rate_limit`],
-//! [`validate`], [`authorize`]. What a stage can't decide alone comes after the loop: [`route`] and the teams' own limit.
+//! [`validate`], [`authorize`], [`rules`]. What a stage can't decide alone comes after the loop: [`route`] and the teams' own limit.
 //! A [`sender::Sender`] is a peer with what it has used up. Nothing here waits, and nothing but [`entry`], where events
 //! come in from the protocol library and their answers leave, knows Socket.IO.
 
@@ -14,6 +14,7 @@ pub mod now;
 pub mod pipeline;
 pub mod rate_limit;
 pub mod route;
+pub mod rules;
 pub mod sender;
 pub mod size;
 pub mod validate;

@@ -1,7 +1,7 @@
 //! The pipeline: what an event passes through, in a fixed order, in one loop.
 //!
-//! size and depth → rates of socket, user and address → validation → authorization → the embedder's own stages,
-//! and then, as plain functions, the route and the teams' own rate.
+//! size and depth → rates of socket, user and address → validation → authorization → the policy's rules → the embedder's
+//! own stages, and then, as plain functions, the route and the teams' own rate.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::config::policy::Policy;
 use crate::message::Event;
+use crate::metrics::RuleCounters;
 use crate::peer::Peer;
 use crate::reject::{Code, Reject};
 
@@ -17,6 +18,7 @@ use super::authorize::Authorize;
 use super::now::{Epoch, Now};
 use super::rate_limit::{RateLimit, Remembered, SharedBuckets, TeamLimit};
 use super::route;
+use super::rules::Rules;
 use super::sender::Sender;
 use super::size::Size;
 use super::validate::{self, Validate};
@@ -81,9 +83,22 @@ pub struct Refused {
 impl Pipeline {
     /// The built-in stages in their fixed order, then `plugins` in theirs. Rates are counted from `now`.
     pub fn new(policy: Arc<Policy>, plugins: Vec<Box<dyn Stage>>, now: Now) -> Self {
+        Self::counting(policy, plugins, now, &RuleCounters::default())
+    }
+
+    /// As [`Pipeline::new`], with what rules decide counted in `counters`.
+    pub fn counting(
+        policy: Arc<Policy>,
+        plugins: Vec<Box<dyn Stage>>,
+        now: Now,
+        counters: &RuleCounters,
+    ) -> Self {
         let rates = RateLimit::new(&policy.limits.events);
         let mut stages: Vec<Box<dyn Stage>> =
             vec![Box::new(Size), Box::new(rates.clone()), Box::new(Validate), Box::new(Authorize)];
+        if !policy.rules.is_empty() {
+            stages.push(Box::new(Rules::new(&policy, counters)));
+        }
         stages.extend(plugins);
         Pipeline {
             stages,
@@ -93,6 +108,11 @@ impl Pipeline {
             epoch: Epoch::at(now),
             policy,
         }
+    }
+
+    /// What it acts on.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// What a newly admitted peer sends through. Keep it as long as the socket lives.

@@ -47,9 +47,10 @@ impl Stage for Validate {
         event.set_policy(policy);
         match &policy.typed {
             Some(typed) => {
-                let (payload, outgoing) = typed::read(event.arguments(), policy, typed, cx.now.wall)?;
-                event.payload = payload;
-                event.outgoing = outgoing;
+                let read = typed::read(event.arguments(), policy, typed, cx.now.wall)?;
+                event.payload = read.payload;
+                event.outgoing = read.outgoing;
+                event.set_rules(read.rules);
             }
             None if event.arguments().is_empty() => {}
             None => {

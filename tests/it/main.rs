@@ -17,6 +17,7 @@ mod plugin;
 mod process;
 mod proxy_protocol;
 mod rooms;
+mod rules;
 mod shipped;
 mod slow_reader;
 mod tls;

@@ -96,6 +96,7 @@ fn policy() -> Policy {
         },
         refusal_detail: RefusalDetail::Code,
         events: HashMap::new(),
+        rules: Vec::new(),
         drain: Drain { spread: Duration::ZERO, deadline: Duration::from_secs(1) },
     }
 }

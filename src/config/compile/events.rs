@@ -17,10 +17,10 @@ const RESERVED: [&str; 7] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "error"];
 
 /// The fields of a typed payload that have settings of their own.
-const OWN_FIELDS: [&str; 3] = ["type", "taskId", "timestamp"];
+pub(super) const OWN_FIELDS: [&str; 3] = ["type", "taskId", "timestamp"];
 
 /// A longer name of an event, a type or a field is a slip of the pen. Bytes.
-const LONGEST_NAME: usize = 256;
+pub(super) const LONGEST_NAME: usize = 256;
 
 /// A task id, a string, an array or an object that is longer than any packet.
 const MOST_LENGTH: u32 = 1 << 30;
@@ -110,7 +110,7 @@ fn event_name<'a>(name: &'a str, at: &KeyPath, report: &mut Report<'_>) -> Optio
 }
 
 /// Why a text cannot be the name of anything.
-fn unusable(name: &str) -> Option<String> {
+pub(super) fn unusable(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("an empty name".into());
     }
@@ -262,7 +262,7 @@ fn types(raw: &[raw::Type], at: &KeyPath, report: &mut Report<'_>) -> Option<Typ
             right = false;
             continue;
         };
-        let policy = TypePolicy { task_id };
+        let policy = TypePolicy { task_id, rules: None };
         if !entry.pattern.contains('*') {
             exact.insert(entry.pattern.as_str().into(), policy);
             continue;
@@ -285,7 +285,7 @@ fn types(raw: &[raw::Type], at: &KeyPath, report: &mut Report<'_>) -> Option<Typ
 ///
 /// A character that stands in no pattern takes the place of each `*` of `later`. Where `earlier` matches that text, it
 /// has a `*` over each of them, and so matches whatever stands there; where it does not, that text is one it misses.
-fn covers(earlier: &Glob, later: &Glob) -> bool {
+pub(super) fn covers(earlier: &Glob, later: &Glob) -> bool {
     const IN_NO_PATTERN: &str = "\u{1}";
     earlier.matches(&later.as_str().replace('*', IN_NO_PATTERN))
 }

@@ -4,6 +4,7 @@ mod auth;
 mod events;
 mod keys;
 mod limits;
+mod rules;
 mod server;
 mod tls;
 
@@ -52,7 +53,8 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
         &raw.refusals.detail,
         &[("code", RefusalDetail::Code), ("full", RefusalDetail::Full)],
     );
-    let events = events::compile(&raw.events, &mut report);
+    let mut events = events::compile(&raw.events, &mut report);
+    let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
         Some(Policy {
@@ -63,6 +65,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             limits: limits?,
             refusal_detail: refusal_detail?,
             events: events?,
+            rules: rules?,
             drain: drain?,
         })
     })();

@@ -215,7 +215,7 @@ fn the_typed_view_is_what_the_payload_says() {
     let text = r#"{"type":"comment-\u0078","taskId":9,"timestamp":1772366400000,"team":"red"}"#;
     let policy = &world.decide(&change(text)).map(|_| crate::event::fixtures::policy(|_| {})).unwrap();
     let event = &policy.events["database-change"];
-    let (payload, outgoing) =
+    let typed::Read { payload, outgoing, .. } =
         typed::read(text, event, event.typed.as_ref().unwrap(), world.now.wall).unwrap();
     let expected = Payload {
         kind: Some("comment-x".into()),
@@ -227,7 +227,7 @@ fn the_typed_view_is_what_the_payload_says() {
     assert_eq!((payload, outgoing), (expected, text.into()));
     assert!(matches!(
         typed::read(text, event, event.typed.as_ref().unwrap(), world.now.wall),
-        Ok((_, Cow::Borrowed(_)))
+        Ok(typed::Read { outgoing: Cow::Borrowed(_), .. })
     ));
 }
 

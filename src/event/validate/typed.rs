@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::config::policy::{
-    EventPolicy, FieldKind, FieldPolicy, Presence, TypePolicy, TypedPayload, UnknownFields,
+    EventPolicy, FieldKind, FieldPolicy, Presence, TypePolicy, TypeRules, TypedPayload, UnknownFields,
 };
 use crate::message::Payload;
 use crate::reject::{Code, Name, Reject};
@@ -23,16 +23,30 @@ const TIMESTAMP: &str = "timestamp";
 /// Members that a payload usually has at most; more allocate when unknown ones are stripped.
 const USUAL_MEMBERS: usize = 8;
 
-/// Reads the arguments of one event. Returns its typed view and the JSON text to relay.
+/// What the arguments of one event say.
+#[derive(Debug)]
+pub(super) struct Read<'e> {
+    /// The typed view.
+    pub payload: Payload<'e>,
+    /// The JSON text to relay.
+    pub outgoing: Cow<'e, str>,
+    /// The rules that judge events of this type.
+    pub rules: Option<&'e TypeRules>,
+}
+
+/// Reads the arguments of one event.
 pub(super) fn read<'e>(
     arguments: &'e str,
     event: &'e EventPolicy,
     typed: &'e TypedPayload,
     now: SystemTime,
-) -> Result<(Payload<'e>, Cow<'e, str>), Reject> {
+) -> Result<Read<'e>, Reject> {
     let mut reading = Reading::new(event, typed);
     match object::each_member(arguments, |key, value| reading.member(key, value)) {
-        Ok(()) => Ok((reading.judge(now)?, reading.outgoing(arguments))),
+        Ok(()) => {
+            let (payload, rules) = reading.judge(now)?;
+            Ok(Read { payload, outgoing: reading.outgoing(arguments), rules })
+        }
         Err(Stopped::Refused(reject)) => Err(reject),
         Err(Stopped::Malformed) => {
             Err(Reject::new(Code::InvalidPayload, "the event takes one argument, a JSON object")
@@ -128,7 +142,7 @@ impl<'e> Reading<'e> {
     }
 
     /// Judges what only the whole object tells: the type, what it demands, and what is missing.
-    fn judge(&mut self, now: SystemTime) -> Result<Payload<'e>, Reject> {
+    fn judge(&mut self, now: SystemTime) -> Result<(Payload<'e>, Option<&'e TypeRules>), Reject> {
         let rules = &self.event.rules;
         let Some(kind) = self.kind else {
             return Err(Reject::new(Code::MissingField, "the payload has no type")
@@ -176,7 +190,9 @@ impl<'e> Reading<'e> {
                 return Err(missing().rule(&field.rule).field(name));
             }
         }
-        Ok(Payload { kind: Some(kind), label: Some(label), task_id, timestamp, team: self.team.take() })
+        let team = self.team.take();
+        let payload = Payload { kind: Some(kind), label: Some(label), task_id, timestamp, team };
+        Ok((payload, demands.rules.as_ref()))
     }
 
     /// What to relay: the object as it came, or its remaining members with their own bytes and in their order.

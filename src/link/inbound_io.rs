@@ -16,7 +16,8 @@ const END_OF_HEAD: u32 = u32::from_be_bytes(*b"\r\n\r\n");
 
 /// WebSocket frames that one connection may have read before others get their turn. The library handles what it reads
 /// at once, and as long as a flood has filled the kernel's buffer nothing else would stop it: tokio counts reads, of
-/// which one holds many small frames. At two microseconds a frame this is a small part of what a broadcast to a hundred members takes.
+/// which one holds many small frames. At two microseconds a frame this is a small part of what a broadcast to a hundred
+/// members takes.
 const FRAMES_PER_TURN: u32 = 16;
 
 /// `stream`, on `outlet`: plain bytes, also where TLS is spoken beneath.

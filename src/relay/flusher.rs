@@ -13,6 +13,10 @@ use crate::link::outlet::Outlet;
 /// Outlets flushed before others get a turn: at about 8 µs a write, a quarter of a millisecond.
 const SLICE: usize = 32;
 
+/// Outlets that wait before a second worker helps: eight milliseconds of writes. For fewer, waking it costs more than it
+/// saves, and both cores' caches would hold the same connections.
+const SHARED_FROM: usize = 1024;
+
 /// Outlets that hold frames which nobody is writing yet.
 pub struct Flusher {
     shared: Arc<Shared>,
@@ -26,11 +30,15 @@ struct Shared {
 }
 
 /// Broadcasts take turns, a slice each: a large room's does not hold up those of small rooms that come after it.
-struct Dirty<T>(VecDeque<Vec<T>>);
+struct Dirty<T> {
+    broadcasts: VecDeque<Vec<T>>,
+    /// Outlets in all of them.
+    len: usize,
+}
 
 impl<T> Default for Dirty<T> {
     fn default() -> Self {
-        Dirty(VecDeque::new())
+        Dirty { broadcasts: VecDeque::new(), len: 0 }
     }
 }
 
@@ -49,7 +57,7 @@ impl Flusher {
             return;
         }
         let mut dirty = self.shared.dirty.lock();
-        let was_empty = dirty.0.is_empty();
+        let was_empty = dirty.len == 0;
         dirty.add(outlets);
         drop(dirty);
         if was_empty {
@@ -60,36 +68,39 @@ impl Flusher {
 
 impl<T> Dirty<T> {
     fn add(&mut self, outlets: &mut Vec<T>) {
-        match self.0.back_mut() {
+        self.len += outlets.len();
+        match self.broadcasts.back_mut() {
             // Small broadcasts share a turn.
             Some(last) if last.len() + outlets.len() <= SLICE => last.append(outlets),
-            _ => self.0.push_back(std::mem::take(outlets)),
+            _ => self.broadcasts.push_back(std::mem::take(outlets)),
         }
     }
 
     /// Moves the next outlets into `slice`, [`SLICE`] of them at most. What is left of a broadcast goes behind the others.
     fn take(&mut self, slice: &mut Vec<T>) {
         while slice.len() < SLICE {
-            let Some(mut broadcast) = self.0.pop_front() else { return };
+            let Some(mut broadcast) = self.broadcasts.pop_front() else { break };
             let left = broadcast.len().saturating_sub(SLICE - slice.len());
             slice.extend(broadcast.drain(left..));
             if !broadcast.is_empty() {
-                self.0.push_back(broadcast);
+                self.broadcasts.push_back(broadcast);
             }
         }
+        self.len -= slice.len();
     }
 }
 
 impl Shared {
-    /// Takes the next slice, and has another worker take the one after it.
-    fn take(&self, slice: &mut Vec<Arc<Outlet>>) {
+    /// Takes the next slice into `slice`, which is empty. Returns how much is left; where it is much, another worker helps.
+    fn take(&self, slice: &mut Vec<Arc<Outlet>>) -> usize {
         let mut dirty = self.dirty.lock();
         dirty.take(slice);
-        let more = !dirty.0.is_empty();
+        let left = dirty.len;
         drop(dirty);
-        if more {
+        if left >= SHARED_FROM {
             self.wanted.notify_one();
         }
+        left
     }
 }
 
@@ -97,11 +108,17 @@ async fn flush(shared: Arc<Shared>) {
     let mut slice = Vec::with_capacity(SLICE);
     loop {
         shared.wanted.notified().await;
-        // Events that are ready now are heard first, so that their frames share one write per member; and between two
-        // slices, so that nobody waits for the whole of a large room.
-        tokio::task::yield_now().await;
-        shared.take(&mut slice);
-        slice.drain(..).for_each(|outlet| outlet.flush());
+        loop {
+            // Events that are ready now are heard first, so that their frames share one write per member; and between two
+            // slices, so that nobody waits for the whole of a large room.
+            tokio::task::yield_now().await;
+            let left = shared.take(&mut slice);
+            slice.drain(..).for_each(|outlet| outlet.flush());
+            // What comes when nothing is left is told of.
+            if left == 0 {
+                break;
+            }
+        }
     }
 }
 

@@ -229,21 +229,21 @@ impl Stack {
         }]
     }
 
-    /// Gives events that the defaults don't know the same defaults as the one they do, but for what is its own.
+    /// Gives events that the defaults don't know the settings of the one they do, as all layers leave them, but for what is
+    /// its own: what a strict file demands of one event it demands of those that are added too.
     fn new_events(&mut self) {
         let Ok(tree) = self.tree() else { return };
         let Some(defaults) = self.layers.first().and_then(|layer| layer.table_at("events")) else { return };
-        let Some(ValueKind::Table(model)) = defaults.values().next().map(|event| event.kind.clone()) else {
-            return;
-        };
-        let shared: Map<String, Value> = model
-            .into_iter()
-            .filter(|(key, _)| !["emit", "team_field", "fields", "types"].contains(&key.as_str()))
-            .collect();
         let ValueKind::Table(mut sections) = tree.kind else { return };
         let Some(ValueKind::Table(events)) = sections.remove("events").map(|events| events.kind) else {
             return;
         };
+        let model = defaults.keys().next().and_then(|name| events.get(name)).map(|event| event.kind.clone());
+        let Some(ValueKind::Table(model)) = model else { return };
+        let shared: Map<String, Value> = model
+            .into_iter()
+            .filter(|(key, _)| !["emit", "team_field", "fields", "types"].contains(&key.as_str()))
+            .collect();
         let new: Map<String, Value> = events
             .into_keys()
             .filter(|name| !defaults.contains_key(name))

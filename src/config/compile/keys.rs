@@ -133,6 +133,12 @@ fn environment(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<
     }
     match report.context.environment.get(name) {
         Some(secret) => Some(secret.clone().into_bytes()),
+        // In small letters it may be the secret itself.
+        None if name.chars().any(|c| c.is_ascii_lowercase()) => {
+            let mend = "set it where flowgate starts, or write a name such as \"FLOWGATE_JWT_SECRET\"";
+            report.refuse(at, "the environment variable that this names is not set", mend);
+            None
+        }
         None => {
             let mend = format!("set {name} where flowgate starts, or name another variable");
             report.refuse(at, format!("the environment variable {name} is not set"), mend);

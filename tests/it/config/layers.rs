@@ -99,6 +99,20 @@ fn new_events_begin_with_the_shared_defaults() {
 }
 
 #[test]
+fn new_events_follow_the_known_one_through_all_files() {
+    let policy = Given::file("[events.chat]\nemit = \"chatted\"\ntimestamp = { max_age = \"1m\" }")
+        .and(
+            "strict.toml",
+            "[events.database-change]\nsender = \"exclude\"\ntimestamp = { presence = \"required\" }",
+        )
+        .policy();
+    let chat = &policy.events["chat"];
+    let timestamp = chat.typed.as_ref().unwrap().timestamp;
+    assert!(!chat.echo);
+    assert_eq!((timestamp.presence, timestamp.max_age), (Presence::Required, Duration::from_secs(60)));
+}
+
+#[test]
 fn the_environment_ranks_above_files_and_below_flags() {
     let given = Given::file("server.path = \"/file\"\nlimits.payload.max_depth = 3\ndrain.spread = \"2s\"")
         .env("FLOWGATE__SERVER__PATH", "/environment")

@@ -169,6 +169,7 @@ const ISSUERS: &[(&str, &[&str])] = &[
     ("algorithms = [\"none\"]\nsecret_env = \"LONG\"", &["algorithms[0]: \"none\" is no algorithm that flowgate verifies"]),
     ("algorithms = [\"HS256\", \"RS256\"]\nsecret_env = \"LONG\"", &["algorithms: HS256, RS256: HS with others"]),
     ("algorithms = [\"HS256\"]\nsecret_env = \"LONG\"\nsecret_file = \"x\"", &["secret_file: secret_env and secret_file together; keep one of"]),
+    ("algorithms = [\"HS256\"]\nsecret_env = \"hunter2\"", &["secret_env: the environment variable that this names is not set; set it"]),
     ("algorithms = [\"HS256\"]\nsecret_env = \"UNSET\"", &["secret_env: the environment variable UNSET is not set; set UNSET"]),
     ("algorithms = [\"HS256\"]\nsecret_env = \"hunter2-hunter2\"", &["secret_env: this is not the name of an environment variable"]),
     ("algorithms = [\"HS256\"]\nsecret_env = \"SHORT\"", &["secret_env: the secret is 31 bytes long and HS256 needs at least 32"]),

@@ -1,11 +1,12 @@
 //! Wires everything: listeners, edge, protocol library, admission, event path; and takes it down again.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -201,10 +202,16 @@ impl Drop for Server {
 }
 
 async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "{key}: cannot listen on {address}; is another process using it? Choose another address or port"
-        )
+    TcpListener::bind(address).await.map_err(|error| {
+        let mend = match error.kind() {
+            ErrorKind::AddrInUse => "another process uses it; choose another port",
+            ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; write 0.0.0.0 for all that it has"
+            }
+            ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose another",
+            _ => "choose another address or port",
+        };
+        anyhow!("{key}: cannot listen on {address}: {error}; {mend}")
     })
 }
 

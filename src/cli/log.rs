@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
@@ -30,7 +31,10 @@ enum LogFormat {
 /// # Errors
 /// A filter that cannot be read.
 pub fn start(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log)?.and(filter_fn(tells_no_bytes));
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+        anyhow!("--log {:?}: {error}; write error, warn, info, debug or trace, or flowgate=debug", args.log)
+    })?;
+    let filter = filter.and(filter_fn(tells_no_bytes));
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())

@@ -8,6 +8,7 @@ mod log;
 mod serve;
 mod token;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,7 +66,25 @@ impl ConfigPaths {
     }
 }
 
+/// sysexits.h has `EX_USAGE`, but clap and most programs say 2.
+const USAGE: u8 = 2;
+
 impl Cli {
+    /// The command line of this process. Where it is wrong, the process says so and exits with 2.
+    pub fn read() -> Self {
+        Cli::try_parse().unwrap_or_else(|error| {
+            // clap repeats what it did not expect; a token must not stand in an error, and less so in a process list.
+            if std::env::args().any(|argument| holds_token(&argument)) {
+                eprintln!(
+                    "error: tokens are not given as arguments, which every user of this machine can read; \
+                     write it to standard input, or into a file for --token-file"
+                );
+                std::process::exit(USAGE.into());
+            }
+            error.exit()
+        })
+    }
+
     /// Runs the command. Exit codes: 0 fine, 1 failed or denied, 2 usage, 78 bad configuration.
     pub fn run(self) -> ExitCode {
         match self.command {
@@ -77,6 +96,16 @@ impl Cli {
             Command::Health(args) => health::run(&args),
         }
     }
+}
+
+/// Whether a JSON Web Token in compact form is in it: `{"` in base64url, and two dots.
+fn holds_token(argument: &str) -> bool {
+    argument.find("eyJ").is_some_and(|begin| argument[begin..].matches('.').count() >= 2)
+}
+
+/// Reads a listener's address from an argument.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:3000".to_owned())
 }
 
 /// Loads, or says on standard error everything that is wrong.

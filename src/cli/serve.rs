@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::log::LogArgs;
-use super::{ConfigPaths, dev, failed, load_or_explain, log};
+use super::{ConfigPaths, USAGE, address, dev, failed, load_or_explain, log};
 use crate::config::policy::Policy;
 use crate::config::{Flag, Problem};
 use crate::process;
@@ -27,10 +27,10 @@ pub struct ServeArgs {
     #[arg(long)]
     dev: bool,
     /// Where clients connect; overrides server.listen
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Where health and metrics are; overrides internal.listen
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     internal_listen: Option<SocketAddr>,
     #[command(flatten)]
     log: LogArgs,
@@ -39,7 +39,8 @@ pub struct ServeArgs {
 /// Serves until SIGTERM or SIGINT. Exit code 0 after a drain.
 pub fn run(args: &ServeArgs) -> ExitCode {
     if let Err(error) = log::start(&args.log) {
-        return failed(&error);
+        eprintln!("error: {error}");
+        return ExitCode::from(USAGE);
     }
     let mut sources = args.config.sources();
     sources.flags = flags(args);

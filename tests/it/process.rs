@@ -51,6 +51,7 @@ fn wrong_usage_is_2() {
         &["sevre"],
         &["serve", "--prot", "1"],
         &["serve", "--listen", "nowhere"],
+        &["serve", "--dev", "--log", "flowgate=loud"],
         &["config"],
         &["token"],
         &["check", "extra"],
@@ -58,6 +59,35 @@ fn wrong_usage_is_2() {
         let output = run(arguments);
         assert_eq!(code(&output), 2, "{arguments:?}");
         assert!(!stderr(&output).is_empty() && stdout(&output).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_token_that_is_given_as_an_argument_is_not_repeated() {
+    const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl";
+    for arguments in [&["token", "verify", TOKEN][..], &["token", "verify", &format!("--token={TOKEN}")]] {
+        let output = run(arguments);
+        assert_eq!(code(&output), 2);
+        assert!(stderr(&output).contains("standard input"), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("eyJ"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_used_is_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (address, words) in [
+        (taken.local_addr().unwrap().to_string(), "another process"),
+        ("192.0.2.1:0".into(), "no such address"),
+    ] {
+        let output = run(&["serve", "--dev", "--internal-listen", "127.0.0.1:0", "--listen", &address]);
+        assert_eq!(code(&output), 1);
+        assert!(
+            stderr(&output).contains(&format!("server.listen: cannot listen on {address}")),
+            "{}",
+            stderr(&output)
+        );
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
     }
 }
 

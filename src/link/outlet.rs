@@ -188,6 +188,19 @@ impl Outlet {
             return Offer::Library;
         }
         lane.state = State::Direct;
+        self.queue(&mut lane, frame)
+    }
+
+    /// The same for a connection that has been ours before, and so is as long as it is open.
+    pub fn offer_ours(&self, frame: &Bytes) -> Offer {
+        let mut lane = self.lane.lock();
+        if self.is_closed() {
+            return Offer::Closed;
+        }
+        self.queue(&mut lane, frame)
+    }
+
+    fn queue(&self, lane: &mut Lane, frame: &Bytes) -> Offer {
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting + frame.len() > self.limits.max_queued {
             return Offer::Overflow;

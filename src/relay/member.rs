@@ -18,6 +18,8 @@ pub struct Member {
     id: PeerId,
     session: Weak<Session>,
     socket: OnceLock<Weak<Socket>>,
+    /// The connection that broadcasts are written to, once it is ours to write to.
+    ours: OnceLock<Weak<Outlet>>,
     max_queued: u64,
     entered: AtomicBool,
     /// What it is to hear first: frames from between its joining and its CONNECT's answer, which must come before them.
@@ -43,6 +45,7 @@ impl Member {
             id,
             session: Arc::downgrade(session),
             socket: OnceLock::new(),
+            ours: OnceLock::new(),
             max_queued: max_queued as u64,
             entered: AtomicBool::new(false),
             early: Mutex::default(),
@@ -91,6 +94,17 @@ impl Member {
     /// Hands the frame over, in order behind everything handed over before, or closes the connection: nothing is
     /// dropped silently. Returns whether it was handed over.
     fn hand_over(&self, frame: &Frame, round: &mut Round) -> bool {
+        // Nearly always: then nothing of the session has to be fetched into the cache.
+        if let Some(outlet) = self.ours.get().and_then(Weak::upgrade) {
+            match outlet.offer_ours(frame.websocket()) {
+                Offer::Queued => return true,
+                Offer::NeedsFlush => {
+                    round.to_flush.push(outlet);
+                    return true;
+                }
+                _ => {}
+            }
+        }
         let Some(session) = self.session.upgrade() else { return false };
         let give = || session.tally().give(frame.packet_len());
         let carrier = session.carrier();
@@ -102,6 +116,10 @@ impl Member {
             }
             Carrier::Gone => Offer::Closed,
         };
+        if let (Offer::Queued | Offer::NeedsFlush, Carrier::WebSocket(outlet)) = (offer, &carrier) {
+            // It stays ours until it closes.
+            let _ = self.ours.set(Arc::downgrade(outlet));
+        }
         let closed = match offer {
             Offer::Queued => None,
             Offer::NeedsFlush => {

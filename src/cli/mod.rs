@@ -74,7 +74,7 @@ impl Cli {
     pub fn read() -> Self {
         Cli::try_parse().unwrap_or_else(|error| {
             // clap repeats what it did not expect; a token must not stand in an error, and less so in a process list.
-            if std::env::args().any(|argument| holds_token(&argument)) {
+            if std::env::args_os().any(|argument| holds_token(&argument.to_string_lossy())) {
                 eprintln!(
                     "error: tokens are not given as arguments, which every user of this machine can read; \
                      write it to standard input, or into a file for --token-file"

@@ -2,7 +2,8 @@
 //!
 //! In reading order: `schema` lists every setting; `files` and `environment` bring them in, each origin becoming a
 //! `layer`, checked against the schema; the `config` crate lays the layers over each other; `raw` holds the result as
-//! types; `compile` turns it into the policy, with what rules say as an [`expression`]. Every problem is collected, and one is enough not to start.
+//! types; `compile` turns it into the policy, with what rules say as an [`expression`]. Every problem is collected, and
+//! one is enough not to start.
 
 pub mod certificate;
 mod compile;

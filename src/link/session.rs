@@ -130,7 +130,8 @@ impl Session {
         self.speaks.load(Ordering::Acquire)
     }
 
-    /// Counts a packet or frame of so many bytes that its client sent, and closes it when that is too much or what no client of this server sends.
+    /// Counts a packet or frame of so many bytes that its client sent, and closes it when that is too much or what no client
+    /// of this server sends.
     pub fn saw(&self, inbound: Inbound, bytes: u64) {
         let cost = u32::try_from(bytes / COSTLY).map_or(MAX_OTHERS, |more| more.min(MAX_OTHERS)) + 1;
         let reason = match inbound {

@@ -74,6 +74,13 @@ fn a_token_that_is_given_as_an_argument_is_not_repeated() {
 }
 
 #[test]
+fn arguments_that_are_no_unicode_are_wrong_usage_like_others() {
+    use std::os::unix::ffi::OsStrExt;
+    let not_unicode = std::ffi::OsStr::from_bytes(b"--\xff");
+    assert_eq!(code(&flowgate(&["serve"]).arg(not_unicode).output().unwrap()), 2);
+}
+
+#[test]
 fn an_address_that_cannot_be_used_is_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     for (address, words) in [

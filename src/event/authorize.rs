@@ -16,7 +16,14 @@ impl Stage for Authorize {
 
     fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
         match cx.peer.standing() {
-            Standing::Verified | Standing::Open => Ok(()),
+            Standing::Verified => {
+                cx.note("auth.mode", || "who brings a token may send");
+                Ok(())
+            }
+            Standing::Open => {
+                cx.note("auth.mode", || "nobody is asked who they are");
+                Ok(())
+            }
             Standing::Anonymous => {
                 Err(Reject::new(Code::NotAllowed, "without a token you may listen, not send")
                     .rule("auth.mode"))

@@ -2,7 +2,7 @@
 //!
 //! [`pipeline`] holds the only loop and the order; each stage is a file of its own: [`size`], [`rate_limit`],
 //! [`validate`], [`authorize`], [`rules`]. What a stage can't decide alone comes after the loop: [`route`] and the teams' own limit.
-//! A [`sender::Sender`] is a peer with what it has used up. Nothing here waits, and nothing but [`entry`], where events
+//! A [`sender::Sender`] is a peer with what it has used up, and a [`trace::Trace`] tells who asks what each stage said. Nothing here waits, and nothing but [`entry`], where events
 //! come in from the protocol library and their answers leave, knows Socket.IO.
 
 pub mod authorize;
@@ -17,6 +17,7 @@ pub mod route;
 pub mod rules;
 pub mod sender;
 pub mod size;
+pub mod trace;
 pub mod validate;
 
 pub use now::Now;

@@ -16,11 +16,12 @@ use crate::reject::{Code, Reject};
 
 use super::authorize::Authorize;
 use super::now::{Epoch, Now};
-use super::rate_limit::{RateLimit, Remembered, SharedBuckets, TeamLimit};
+use super::rate_limit::{Budget, RateLimit, Remembered, SharedBuckets, TeamLimit};
 use super::route;
 use super::rules::Rules;
 use super::sender::Sender;
 use super::size::Size;
+use super::trace::Trace;
 use super::validate::{self, Validate};
 
 /// One step of the pipeline. It may refuse the event or narrow it ([`Event::narrow`]), and does neither wait nor block.
@@ -44,6 +45,8 @@ pub struct Context<'e> {
     pub(super) sender: &'e Sender,
     /// Nanoseconds since the epoch from which rates are counted.
     pub(super) elapsed: u64,
+    /// Who wants to know what each stage says; nobody on the event path.
+    pub(super) trace: Option<&'e Trace>,
 }
 
 /// Decides what becomes of events. One for the process, shared by all connections.
@@ -78,6 +81,35 @@ pub struct Refused {
     pub reject: Reject,
     /// The name of the stage: one of a fixed set.
     pub stage: &'static str,
+}
+
+impl Context<'_> {
+    /// Names the key by which the present stage lets the event pass, to who wants to know.
+    pub(super) fn note<M: Into<Cow<'static, str>>>(&self, rule: &str, message: impl FnOnce() -> M) {
+        if let Some(trace) = self.trace {
+            trace.note(rule, message());
+        }
+    }
+
+    /// Says that the present stage would refuse the event if it did more than observe, to who wants to know.
+    pub(super) fn would_refuse(&self, rule: &Arc<str>, message: &'static str) {
+        if let Some(trace) = self.trace {
+            trace.observed(&Reject::new(Code::NotAllowed, message).rule(rule));
+        }
+    }
+
+    /// Runs one stage under its name.
+    fn in_stage<T>(
+        &self,
+        stage: &'static str,
+        check: impl FnOnce() -> Result<T, Reject>,
+    ) -> Result<T, Refused> {
+        let Some(trace) = self.trace else { return check().map_err(|reject| Refused { reject, stage }) };
+        trace.begin(stage);
+        let passed = check().map_err(|reject| Refused { reject, stage })?;
+        trace.passed();
+        Ok(passed)
+    }
 }
 
 impl Pipeline {
@@ -130,22 +162,48 @@ impl Pipeline {
         text: &'e str,
         now: Now,
     ) -> Result<Decision<'e>, Refused> {
+        self.judge(sender, text, now, None)
+    }
+
+    /// As [`Pipeline::decide`], by the same stages, each of which tells `trace` what it says. For who tries a policy.
+    pub fn explain<'e>(
+        &'e self,
+        sender: &'e Sender,
+        text: &'e str,
+        now: Now,
+        trace: &'e Trace,
+    ) -> Result<Decision<'e>, Refused> {
+        let outcome = self.judge(sender, text, now, Some(trace));
+        if let Err(refused) = &outcome {
+            trace.refused(refused);
+        }
+        outcome
+    }
+
+    fn judge<'e>(
+        &'e self,
+        sender: &'e Sender,
+        text: &'e str,
+        now: Now,
+        trace: Option<&'e Trace>,
+    ) -> Result<Decision<'e>, Refused> {
         let peer: &Peer = sender.peer();
         let elapsed = self.epoch.nanos(now);
-        let cx = Context { peer, policy: &self.policy, now, sender, elapsed };
+        let cx = Context { peer, policy: &self.policy, now, sender, elapsed, trace };
         let Some(mut event) = Event::split(text) else { return Err(self.malformed(&cx)) };
         for stage in &self.stages {
-            stage.check(&mut event, &cx).map_err(|reject| Refused { reject, stage: stage.name() })?;
+            cx.in_stage(stage.name(), || stage.check(&mut event, &cx))?;
         }
         // Validation has refused events without a policy; this spares a panic, should a stage ever come before it.
         let Some(policy) = event.policy() else {
             return Err(Refused { reject: validate::unknown_event(), stage: Validate::NAME });
         };
-        let teams = route::route(peer, &self.policy.rooms, policy, &event)
-            .map_err(|reject| Refused { reject, stage: route::NAME })?;
-        self.team_limit
-            .take(sender.buckets(), &teams, elapsed)
-            .map_err(|reject| Refused { reject, stage: TeamLimit::NAME })?;
+        let teams = cx.in_stage(route::NAME, || {
+            let route = route::route(peer, &self.policy.rooms, policy, &event)?;
+            cx.note(route.rule, || names(peer, &route.teams));
+            Ok(route.teams)
+        })?;
+        cx.in_stage(TeamLimit::NAME, || self.team_limit.take(&teams, &cx))?;
         Ok(Decision {
             emit: &policy.emit,
             payload: event.outgoing,
@@ -160,6 +218,15 @@ impl Pipeline {
         self.rates
             .take(sender.buckets(), self.epoch.nanos(now))
             .map_err(|reject| Refused { reject, stage: self.rates.name() })
+    }
+
+    /// What is left of the rates that the sender's events count against, at `now`: its socket's, its user's, its address's,
+    /// and those of its teams.
+    pub fn budget(&self, sender: &Sender, now: Now) -> Vec<Budget> {
+        let (peer, buckets, now) = (sender.peer(), sender.buckets(), self.epoch.nanos(now));
+        let mut budget = self.rates.budget(buckets, now);
+        budget.extend(self.team_limit.budget(peer.teams(), buckets, now));
+        budget
     }
 
     /// Forgets the rates of users, addresses and teams that nobody uses and that have recovered. Call it every few seconds.
@@ -186,6 +253,13 @@ impl Pipeline {
             },
         }
     }
+}
+
+/// Where an event goes, in words.
+fn names(peer: &Peer, teams: &[usize]) -> String {
+    let names: Vec<&str> =
+        teams.iter().filter_map(|&team| peer.teams().get(team)).map(|team| &**team).collect();
+    format!("it goes to {}", names.join(", "))
 }
 
 #[cfg(test)]

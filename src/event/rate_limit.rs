@@ -53,6 +53,15 @@ impl RateLimit {
         }
         self.address.take(&buckets.address, now)
     }
+
+    /// What is left for the sender of these buckets.
+    pub(super) fn budget(&self, buckets: &Buckets, now: u64) -> Vec<Budget> {
+        let user = buckets.user.as_ref().map(|user| self.user.budget(user, None, now));
+        let mut budget = vec![self.socket.budget(&buckets.socket, None, now)];
+        budget.extend(user);
+        budget.push(self.address.budget(&buckets.address, None, now));
+        budget
+    }
 }
 
 impl Stage for RateLimit {
@@ -61,7 +70,13 @@ impl Stage for RateLimit {
     }
 
     fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
-        self.take(cx.sender.buckets(), cx.elapsed)
+        self.take(cx.sender.buckets(), cx.elapsed)?;
+        cx.note(self.socket.rule, || "within the rate");
+        if cx.sender.buckets().user.is_some() {
+            cx.note(self.user.rule, || "within the rate");
+        }
+        cx.note(self.address.rule, || "within the rate");
+        Ok(())
     }
 }
 
@@ -78,16 +93,36 @@ impl TeamLimit {
     }
 
     /// Takes a token from every team of `teams`, which are places in the peer's list, or from none.
-    pub fn take(&self, buckets: &Buckets, teams: &[usize], now: u64) -> Result<(), Reject> {
-        let buckets = || teams.iter().filter_map(|&team| buckets.teams.get(team));
+    pub fn take(&self, teams: &[usize], cx: &Context<'_>) -> Result<(), Reject> {
+        let buckets = || teams.iter().filter_map(|&team| cx.sender.buckets().teams.get(team));
         for (taken, bucket) in buckets().enumerate() {
-            if let Err(reject) = self.0.take(bucket, now) {
+            if let Err(reject) = self.0.take(bucket, cx.elapsed) {
                 buckets().take(taken).for_each(|bucket| bucket.give_back(self.0.quota));
                 return Err(reject);
             }
         }
+        cx.note(self.0.rule, || "within the rate of every team");
         Ok(())
     }
+
+    /// What is left for each of these teams, whose buckets are the sender's.
+    pub fn budget(&self, teams: &[Arc<str>], buckets: &Buckets, now: u64) -> Vec<Budget> {
+        let each = teams.iter().zip(&buckets.teams);
+        each.map(|(team, bucket)| self.0.budget(bucket, Some(team), now)).collect()
+    }
+}
+
+/// What is left of one rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The key that sets the rate.
+    pub rule: &'static str,
+    /// The team whose rate it is, where it is a team's.
+    pub team: Option<Arc<str>>,
+    /// Events that may come at once.
+    pub left: u32,
+    /// Events that may come at once when nothing has been used up.
+    pub burst: u32,
 }
 
 /// One rate and the key under which the configuration sets it.
@@ -104,6 +139,11 @@ impl Limit {
 
     fn take(&self, bucket: &Bucket, now: u64) -> Result<(), Reject> {
         bucket.take(self.quota, now).map_err(|wait| self.refusal(wait))
+    }
+
+    fn budget(&self, bucket: &Bucket, team: Option<&Arc<str>>, now: u64) -> Budget {
+        let burst = self.quota.burst_size().get();
+        Budget { rule: self.rule, team: team.cloned(), left: bucket.left(self.quota, now), burst }
     }
 
     #[cold]

@@ -13,19 +13,36 @@ use crate::reject::{Code, Reject};
 /// What refusals of the route are counted under.
 pub(super) const NAME: &str = "route";
 
+/// What the client said at its handshake, which is no key of the configuration.
+const CHOSEN: &str = "auth.team";
+
 /// Teams, as places in [`Peer::teams`], so that a team which the peer doesn't hold can't even be written down.
 pub type Teams = SmallVec<[usize; 2]>;
+
+/// Where one event goes.
+pub struct Route<'p> {
+    /// The teams.
+    pub teams: Teams,
+    /// The key that decided on them, or `auth.team` of the handshake.
+    pub rule: &'p str,
+}
 
 /// Decides the teams of one event: each once, at least one.
 ///
 /// With verified claims, the team that the payload names, else the one chosen at the handshake, else the only one; of
 /// several either all or none, as `rooms.multi_team` says. With `auth.mode = "off"` the one room that there is. A stage
 /// may have narrowed the event ([`Event::narrow`]): of these teams only those remain.
-pub fn route(peer: &Peer, rooms: &Rooms, policy: &EventPolicy, event: &Event<'_>) -> Result<Teams, Reject> {
-    let mut teams = match peer.standing() {
-        Standing::Open => all(peer),
+pub fn route<'p>(
+    peer: &Peer,
+    rooms: &Rooms,
+    policy: &'p EventPolicy,
+    event: &Event<'_>,
+) -> Result<Route<'p>, Reject> {
+    let mut route = match peer.standing() {
+        Standing::Open => Route { teams: all(peer), rule: "auth.mode" },
         Standing::Verified | Standing::Anonymous => wanted(peer, rooms, policy, event)?,
     };
+    let teams = &mut route.teams;
     if let Some(only) = event.only_teams() {
         teams.retain(|&mut team| peer.teams().get(team).is_some_and(|team| only.contains(team)));
         if teams.is_empty() {
@@ -35,11 +52,17 @@ pub fn route(peer: &Peer, rooms: &Rooms, policy: &EventPolicy, event: &Event<'_>
     if teams.is_empty() {
         return Err(Reject::new(Code::NoRoom, "you are in no team").rule("rooms.without_team"));
     }
-    Ok(teams)
+    Ok(route)
 }
 
-/// The teams before any stage's narrowing.
-fn wanted(peer: &Peer, rooms: &Rooms, policy: &EventPolicy, event: &Event<'_>) -> Result<Teams, Reject> {
+/// The route before any stage's narrowing.
+fn wanted<'p>(
+    peer: &Peer,
+    rooms: &Rooms,
+    policy: &'p EventPolicy,
+    event: &Event<'_>,
+) -> Result<Route<'p>, Reject> {
+    let to_one = |team, rule| Route { teams: Teams::from_slice(&[team]), rule };
     if let Some(named) = &event.payload.team {
         let Some(place) = place(peer, named) else {
             let mut reject =
@@ -47,19 +70,20 @@ fn wanted(peer: &Peer, rooms: &Rooms, policy: &EventPolicy, event: &Event<'_>) -
             reject.field = policy.team_field.as_ref().map(Into::into);
             return Err(reject);
         };
-        return Ok(Teams::from_slice(&[place]));
+        return Ok(to_one(place, &*policy.rules.team_field));
     }
     if let Some(place) = peer.chosen_team().and_then(|chosen| place(peer, chosen)) {
-        return Ok(Teams::from_slice(&[place]));
+        return Ok(to_one(place, CHOSEN));
     }
-    if peer.teams().len() > 1 && !rooms.send_to_all_teams {
-        return Err(Reject::new(
+    match peer.teams() {
+        [] | [_] => Ok(Route { teams: all(peer), rule: "auth.claims.teams" }),
+        _ if rooms.send_to_all_teams => Ok(Route { teams: all(peer), rule: "rooms.multi_team" }),
+        _ => Err(Reject::new(
             Code::NoRoom,
             "you are in several teams: name one, with auth.team or the team field",
         )
-        .rule("rooms.multi_team"));
+        .rule("rooms.multi_team")),
     }
-    Ok(all(peer))
 }
 
 fn all(peer: &Peer) -> Teams {
@@ -96,8 +120,8 @@ mod tests {
             if let Some(only) = &self.only {
                 event.narrow(only.clone());
             }
-            let teams = route(&self.peer, &policy.rooms, &policy.events["any"], &event)?;
-            Ok(teams.iter().map(|&team| self.peer.teams()[team].to_string()).collect())
+            let route = route(&self.peer, &policy.rooms, &policy.events["any"], &event)?;
+            Ok(route.teams.iter().map(|&team| self.peer.teams()[team].to_string()).collect())
         }
 
         fn refusal(&self) -> (Code, String) {

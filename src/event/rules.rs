@@ -44,6 +44,7 @@ impl Rules {
         match rule.expression.evaluate(facts) {
             Ok(true) => {
                 state.counts.allowed.inc();
+                cx.note(&rule.key, || "it allows the event");
                 Ok(())
             }
             Ok(false) if enforced => {
@@ -52,6 +53,7 @@ impl Rules {
             }
             Ok(false) => {
                 state.counts.observed.inc();
+                cx.would_refuse(&rule.key, "a rule of the policy does not allow it");
                 if state.may_speak(cx.elapsed) {
                     tracing::info!(rule = &*rule.name, connection = %cx.peer.id(), "would have refused an event");
                 }
@@ -62,10 +64,11 @@ impl Rules {
                 if state.may_speak(cx.elapsed) {
                     complain(rule, failure, cx);
                 }
+                let message = "a rule of the policy has no answer for it";
                 if !enforced {
+                    cx.would_refuse(&rule.key, message);
                     return Ok(());
                 }
-                let message = "a rule of the policy has no answer for it";
                 Err(Reject::new(Code::NotAllowed, message).rule(&rule.key))
             }
         }

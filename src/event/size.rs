@@ -23,6 +23,10 @@ impl Stage for Size {
             return Err(Reject::new(Code::TooDeep, "the event is nested deeper than this server accepts")
                 .rule("limits.payload.max_depth"));
         }
+        cx.note("limits.payload", || {
+            let bytes = event.arguments().len();
+            format!("{bytes} of at most {} bytes, nested at most {} deep", limits.max_bytes, limits.max_depth)
+        });
         Ok(())
     }
 }

@@ -51,12 +51,24 @@ impl Stage for Validate {
                 event.payload = read.payload;
                 event.outgoing = read.outgoing;
                 event.set_rules(read.rules);
+                cx.note(&policy.rules.types, || {
+                    format!("its type is one of {:?}", event.payload.label.unwrap_or_default())
+                });
+                if matches!(event.outgoing, Cow::Owned(_)) {
+                    cx.note(
+                        &policy.rules.unknown_fields,
+                        || "relayed without the fields that nobody declared",
+                    );
+                }
             }
-            None if event.arguments().is_empty() => {}
+            None if event.arguments().is_empty() => {
+                cx.note(&policy.rules.event, || "no argument, relayed as null");
+            }
             None => {
                 let (argument, team) = one_argument(event.arguments(), policy)?;
                 event.payload.team = team;
                 event.outgoing = Cow::Borrowed(argument);
+                cx.note(&policy.rules.event, || "any JSON is relayed");
             }
         }
         Ok(())

@@ -48,6 +48,13 @@ impl Bucket {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full| Some(full.saturating_sub(token)));
     }
 
+    /// How many tokens could be taken at the time `now`.
+    pub fn left(&self, quota: Quota, now: u64) -> u32 {
+        let token = quota.replenish_interval().as_nanos().max(1);
+        let lacking = u128::from(self.full_at().saturating_sub(now)).div_ceil(token);
+        quota.burst_size().get().saturating_sub(u32::try_from(lacking).unwrap_or(u32::MAX))
+    }
+
     /// When the bucket will be full, in nanoseconds since the epoch.
     pub fn full_at(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -177,7 +184,10 @@ mod tests {
                 now += step;
                 clock.advance(Duration::from_nanos(step));
                 let expected = theirs.check().map_err(|refused| refused.wait_time_from(clock.now()));
+                let left = ours.left(quota, now);
+                prop_assert_eq!(left > 0, expected.is_ok());
                 prop_assert_eq!(ours.take(quota, now), expected);
+                prop_assert_eq!(ours.left(quota, now), left.saturating_sub(1));
             }
         }
     }

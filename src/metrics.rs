@@ -144,6 +144,8 @@ pub struct Metrics {
     pub events_accepted: Counter,
     /// Copies of events handed to members.
     pub deliveries: Counter,
+    /// Requests to the internal port's API without the admin token.
+    pub admin_unauthorized: Counter,
     /// Live Engine.IO sessions.
     pub sessions: Gauge,
     /// Live admitted peers.
@@ -184,6 +186,11 @@ impl Metrics {
             admissions: counter(registry, "admissions", "Sockets admitted"),
             events_accepted: counter(registry, "events_accepted", "Events relayed"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
+            admin_unauthorized: counter(
+                registry,
+                "admin_unauthorized",
+                "Requests to the API without the admin token",
+            ),
             sessions: gauge(registry, "sessions", "Live Engine.IO sessions"),
             peers: gauge(registry, "peers", "Live admitted peers"),
             rooms: gauge(registry, "rooms", "Rooms with at least one member"),

@@ -132,7 +132,7 @@ impl Builder {
             tls: tls.clone(),
         };
         let mut tasks = vec![
-            owned(serve_internal(internal, &front, &caps, &admission, &path)?),
+            owned(serve_internal(internal, &policy, &front, &caps, &admission, &path)?),
             owned(sweep(sessions.clone(), connections, caps, path)),
         ];
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
@@ -273,6 +273,7 @@ impl PollingCloser for Closer {
 
 fn serve_internal(
     listener: TcpListener,
+    policy: &Arc<Policy>,
     front: &Arc<Front>,
     caps: &Arc<Caps>,
     admission: &Arc<Admission>,
@@ -282,6 +283,7 @@ fn serve_internal(
     let (caps, verifying) = (caps.clone(), admission.clone());
     let runtime = Handle::current().metrics();
     let router = internal::router(Operations {
+        policy: policy.clone(),
         loopback: listener.local_addr()?.ip().is_loopback(),
         metrics: path.metrics.clone(),
         refresh: Box::new(move || {

@@ -8,8 +8,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::dev::ThrowAway;
 use super::log::LogArgs;
-use super::{ConfigPaths, USAGE, address, dev, failed, load_or_explain, log};
+use super::{ConfigPaths, USAGE, address, failed, load_or_explain, log};
+use crate::config::admin_token::AdminToken;
 use crate::config::policy::Policy;
 use crate::config::{Flag, Problem};
 use crate::process;
@@ -44,15 +46,14 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     }
     let mut sources = args.config.sources();
     sources.flags = flags(args);
-    let dev_secret = if args.dev {
-        match dev::secret() {
-            Ok(secret) => Some(secret),
-            Err(error) => return failed(&error),
-        }
-    } else {
-        None
+    let dev = match args.dev.then(ThrowAway::make).transpose() {
+        Ok(dev) => dev,
+        Err(error) => return failed(&error),
     };
-    sources.dev_secret.clone_from(&dev_secret);
+    if let Some(dev) = &dev {
+        sources.dev_secret = Some(dev.secret.clone());
+        sources.dev_admin_token = Some(dev.admin_token.clone());
+    }
     let loaded = match load_or_explain(&sources) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -60,7 +61,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     warn_of(&loaded.warnings);
     process::raise_descriptor_limit();
     warn_of_few_descriptors(&loaded.policy);
-    match serve(loaded.policy, dev_secret.as_deref()) {
+    match serve(loaded.policy, dev.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -95,14 +96,15 @@ fn warn_of_few_descriptors(policy: &Policy) {
     }
 }
 
-fn serve(policy: Policy, dev_secret: Option<&str>) -> anyhow::Result<()> {
+fn serve(policy: Policy, dev: Option<&ThrowAway>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let path = policy.server.path.clone();
+        let admin_token = policy.internal.admin_token.clone();
         // Before the listeners: a signal that comes while they are bound is not lost.
         let shutdown = shutdown_signal()?;
         let server = Builder::new(policy).bind().await?;
-        announce(&server, &path, dev_secret)?;
+        announce(&server, &path, admin_token.as_ref(), dev)?;
         server.run(shutdown).await;
         anyhow::Ok(())
     });
@@ -111,11 +113,18 @@ fn serve(policy: Policy, dev_secret: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// Standard output carries these lines and nothing else: scripts wait for them.
-fn announce(server: &Server, path: &str, dev_secret: Option<&str>) -> anyhow::Result<()> {
+fn announce(
+    server: &Server,
+    path: &str,
+    admin_token: Option<&AdminToken>,
+    dev: Option<&ThrowAway>,
+) -> anyhow::Result<()> {
     println!("listening on {}://{}", server.scheme(), server.public_addr());
     println!("internal on http://{}", server.internal_addr());
-    if let Some(secret) = dev_secret {
-        println!("{}", dev::welcome(server.scheme(), server.public_addr(), path, secret)?);
+    if let Some(dev) = dev {
+        // An operator's own is known to the operator.
+        let is_ours = admin_token.is_some_and(|token| token.is(dev.admin_token.as_bytes()));
+        println!("{}", dev.welcome(server.scheme(), server.public_addr(), path, is_ours)?);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! types; `compile` turns it into the policy, with what rules say as an [`expression`]. Every problem is collected, and
 //! one is enough not to start.
 
+pub mod admin_token;
 pub mod certificate;
 mod compile;
 mod dev;
@@ -58,6 +59,8 @@ pub struct Sources {
     /// `serve --dev`: a throw-away HS256 secret, at least 32 bytes. It adds the issuer `dev`, whose `secret_env` is
     /// [`DEV_SECRET`], and admits browsers from localhost. It is never shown.
     pub dev_secret: Option<String>,
+    /// `serve --dev`: a throw-away admin token. It counts where the variable of `internal.admin_token_env` is not set.
+    pub dev_admin_token: Option<String>,
 }
 
 /// A setting from the command line.
@@ -114,7 +117,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             return Err(Problems(problems));
         }
     };
-    let environment = stack.secrets(sources);
+    let environment = stack.secrets(sources, &raw.internal.admin_token_env);
     let context = compile::Context { tree: &tree, folders: &stack.folders, environment: &environment };
     let compiled = compile::compile(&raw, &context);
     let all_read = problems.is_empty();
@@ -260,10 +263,13 @@ impl Stack {
         Ok(builder.build()?.cache)
     }
 
-    /// The variables that `secret_env` may name.
-    fn secrets(&self, sources: &Sources) -> HashMap<String, String> {
-        let dev = sources.dev_secret.iter().map(|secret| (DEV_SECRET.to_owned(), secret.clone()));
-        sources.environment.iter().cloned().chain(dev).collect()
+    /// The variables that `secret_env` and `admin_token_env`, which is this one, may name.
+    fn secrets(&self, sources: &Sources, admin_token_env: &str) -> HashMap<String, String> {
+        let throw_away = |name: &str, text: &Option<String>| Some((name.to_owned(), text.clone()?));
+        let secret = throw_away(DEV_SECRET, &sources.dev_secret);
+        let admin_token = throw_away(admin_token_env, &sources.dev_admin_token);
+        // The later of two counts.
+        admin_token.into_iter().chain(sources.environment.iter().cloned()).chain(secret).collect()
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::admin_token::AdminToken;
 use super::certificate::Certificate;
 use super::expression::{Expression, Fields};
 use super::key_material::KeyMaterial;
@@ -94,8 +95,12 @@ pub enum AllowedOrigins {
 /// `[internal]`.
 #[derive(Clone, Debug)]
 pub struct Internal {
-    /// Where health and metrics listen.
+    /// Where health, metrics and the API listen.
     pub listen: SocketAddr,
+    /// The variable that holds the API's token.
+    pub admin_token_env: Arc<str>,
+    /// What it held; `None` where it was not set, and nobody may use the API.
+    pub admin_token: Option<AdminToken>,
 }
 
 /// `[auth]`.

@@ -48,6 +48,7 @@ pub(super) struct Tls {
 #[serde(deny_unknown_fields)]
 pub(super) struct Internal {
     pub listen: String,
+    pub admin_token_env: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -44,7 +44,7 @@ pub(super) const RATE_KEYS: Keys = &[("rate", Text), ("burst", Integer)];
 
 const SECTIONS: Keys = &[
     ("server", Table(SERVER)),
-    ("internal", Table(&[("listen", Text)])),
+    ("internal", Table(&[("listen", Text), ("admin_token_env", Text)])),
     ("auth", Table(AUTH)),
     ("rooms", Table(&[("without_team", Text), ("multi_team", Text), ("anonymous", Text)])),
     ("limits", Table(LIMITS)),

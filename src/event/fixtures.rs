@@ -63,7 +63,11 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             bind_sessions_to_address: false,
             tls: None,
         },
-        internal: Internal { listen: ([127, 0, 0, 1], 0).into() },
+        internal: Internal {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin_token_env: "FLOWGATE_ADMIN_TOKEN".into(),
+            admin_token: None,
+        },
         auth: Auth {
             mode: AuthMode::Required,
             token_from: vec![TokenSource::Auth],

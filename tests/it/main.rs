@@ -9,6 +9,7 @@ mod harness;
 mod hostile;
 mod http;
 mod inbound;
+mod internal;
 mod jwks;
 mod keys;
 mod limits;

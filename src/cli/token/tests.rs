@@ -62,7 +62,11 @@ fn policy() -> Policy {
             bind_sessions_to_address: false,
             tls: None,
         },
-        internal: Internal { listen: ([127, 0, 0, 1], 0).into() },
+        internal: Internal {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin_token_env: "FLOWGATE_ADMIN_TOKEN".into(),
+            admin_token: None,
+        },
         auth: Auth {
             mode: AuthMode::Required,
             token_from: vec![],

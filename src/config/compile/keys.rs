@@ -124,27 +124,37 @@ fn insecure_http_has_effect(raw: &raw::Issuer, at: &KeyPath, report: &mut Report
 }
 
 fn environment(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
-    let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !named || name.starts_with(|c: char| c.is_ascii_digit()) {
-        // It may be the secret itself, so it is not repeated.
-        let mend = "write a name such as \"FLOWGATE_JWT_SECRET\", never the secret itself";
-        report.refuse(at, "this is not the name of an environment variable", mend);
-        return None;
-    }
-    match report.context.environment.get(name) {
-        Some(secret) => Some(secret.clone().into_bytes()),
-        // In small letters it may be the secret itself.
-        None if name.chars().any(|c| c.is_ascii_lowercase()) => {
-            let mend = "set it where flowgate starts, or write a name such as \"FLOWGATE_JWT_SECRET\"";
-            report.refuse(at, "the environment variable that this names is not set", mend);
-            None
-        }
+    match variable(name, "FLOWGATE_JWT_SECRET", at, report)? {
+        Some(secret) => Some(secret.into_bytes()),
         None => {
             let mend = format!("set {name} where flowgate starts, or name another variable");
             report.refuse(at, format!("the environment variable {name} is not set"), mend);
             None
         }
     }
+}
+
+/// What an environment variable with a secret holds: `Some(None)` where it is not set, `None` where this cannot be its
+/// name, such as `example` could. What may be the secret itself in the place of a name is not repeated.
+pub(super) fn variable(
+    name: &str,
+    example: &str,
+    at: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<Option<String>> {
+    let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !named || name.starts_with(|c: char| c.is_ascii_digit()) {
+        let mend = format!("write a name such as {example:?}, never the secret itself");
+        report.refuse(at, "this is not the name of an environment variable", mend);
+        return None;
+    }
+    let text = report.context.environment.get(name);
+    if text.is_none() && name.chars().any(|c| c.is_ascii_lowercase()) {
+        let mend = format!("set it where flowgate starts, or write a name such as {example:?}");
+        report.refuse(at, "the environment variable that this names is not set", mend);
+        return None;
+    }
+    Some(text.cloned())
 }
 
 /// Reads a file named by the settings, relative to the file that names it.

@@ -26,7 +26,7 @@ pub(super) struct Context<'a> {
     pub tree: &'a Value,
     /// The folder that paths of a file are relative to, by origin.
     pub folders: &'a HashMap<String, PathBuf>,
-    /// The variables that `secret_env` may name.
+    /// The variables that `secret_env` and `admin_token_env` may name.
     pub environment: &'a HashMap<String, String>,
 }
 

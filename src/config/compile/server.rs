@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::{Report, tls};
+use super::{Report, keys, tls};
+use crate::config::admin_token::AdminToken;
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{AllowedOrigins, Internal, Server};
 use crate::config::raw;
@@ -39,7 +40,9 @@ pub(super) fn internal(
     report: &mut Report<'_>,
 ) -> Option<Internal> {
     let at = KeyPath::of("internal.listen");
-    let listen = report.take(&at, address(&raw.listen))?;
+    let listen = report.take(&at, address(&raw.listen));
+    let admin_token = admin_token(&raw.admin_token_env, report);
+    let listen = listen?;
     if let Some(server) = server
         && collide(server.listen, listen)
     {
@@ -51,7 +54,31 @@ pub(super) fn internal(
         let found = format!("{:?} can be reached from other machines", raw.listen);
         report.warn(&at, found, "make sure that only your operators can, or listen on 127.0.0.1");
     }
-    Some(Internal { listen })
+    Some(Internal { listen, admin_token_env: raw.admin_token_env.as_str().into(), admin_token: admin_token? })
+}
+
+/// The variable of the defaults, which need not be set: not everybody wants the API.
+const USUAL_VARIABLE: &str = "FLOWGATE_ADMIN_TOKEN";
+
+/// `Some(None)` where the variable is not set, which closes the API; `None` where what it holds will not do.
+fn admin_token(variable: &str, report: &mut Report<'_>) -> Option<Option<AdminToken>> {
+    let at = KeyPath::of("internal.admin_token_env");
+    match keys::variable(variable, USUAL_VARIABLE, &at, report)? {
+        Some(text) => match AdminToken::new(&text) {
+            Ok(token) => Some(Some(token)),
+            Err(error) => {
+                report.refuse(&at, format!("the environment variable {variable}: {error}"), "");
+                None
+            }
+        },
+        None => {
+            if variable != USUAL_VARIABLE {
+                let found = format!("the environment variable {variable} is not set, so the API is closed");
+                report.warn(&at, found, format!("set {variable} where flowgate starts"));
+            }
+            Some(None)
+        }
+    }
 }
 
 /// Whether the second of two listeners could not be bound; port 0 is always another.

@@ -22,7 +22,6 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[[events.database-change.types]]\ntask_id = \"required\"", &["events.database-change.types[0]: an entry without `match`; add match = \"…\""]),
     ("[auth]\nissuers = { name = \"x\" }", &["auth.issuers: found a table; write an array of tables"]),
     // Keys of the contract that are not built are unknown, as a promise would not be kept.
-    ("[internal]\nadmin_token_env = \"X\"", &["internal.admin_token_env: unknown key"]),
     ("[limits.events]\non_limit = \"drop\"", &["limits.events.on_limit: unknown key"]),
     ("[auth]\nrefresh = true", &["auth.refresh: unknown key"]),
     ("[auth]\naudience = []", &["auth.audience: unknown key"]),
@@ -48,6 +47,8 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[server]\ntrusted_proxies = [\"10.0.0.300/8\"]", &["server.trusted_proxies[0]: \"10.0.0.300/8\" is not a network; write a CIDR"]),
     ("[server]\ntrusted_proxies = [\"10.0.0.1\"]", &["server.trusted_proxies[0]: \"10.0.0.1\" is an address without a prefix length; write \"10.0.0.1/32\""]),
     ("[server]\ntrusted_proxies = [\"10.0.0.1/8\"]", &["server.trusted_proxies[0]: \"10.0.0.1/8\" has bits beyond its prefix; write \"10.0.0.0/8\" for the network"]),
+    ("[internal]\nadmin_token_env = \"my-admin-token-itself\"", &["internal.admin_token_env: this is not the name of an environment variable; write a name such as \"FLOWGATE_ADMIN_TOKEN\", never"]),
+    ("[internal]\nadmin_token_env = \"myadmintokenitself\"", &["internal.admin_token_env: the environment variable that this names is not set; set it where flowgate starts, or write a name such as \"FLOWGATE_ADMIN_TOKEN\""]),
     // Who may connect.
     ("[auth]\nmode = \"requierd\"", &["auth.mode: found \"requierd\"; did you mean `required`?"]),
     ("[auth]\ntoken_from = []", &["auth.token_from: nowhere to look for a token"]),
@@ -375,6 +376,10 @@ fn what_is_possible_but_doubtful_is_warned_of() {
         (
             "rooms.anonymous = \"lobby\"",
             "app.toml: rooms.anonymous: has no effect, since auth.mode is \"required\"",
+        ),
+        (
+            "internal.admin_token_env = \"NOT_SET\"",
+            "app.toml: internal.admin_token_env: the environment variable NOT_SET is not set, so the API is closed",
         ),
         ("internal.listen = \"0.0.0.0:9000\"", "app.toml: internal.listen: \"0.0.0.0:9000\" can be reached"),
         (

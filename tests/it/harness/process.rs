@@ -77,8 +77,14 @@ impl Process {
 
     /// `serve --dev` on free ports.
     pub fn serve_dev() -> Self {
+        Self::serve_dev_in(&[])
+    }
+
+    /// The same with further variables in its environment.
+    pub fn serve_dev_in(environment: &[(&str, &str)]) -> Self {
         let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"];
-        Self::start(&mut flowgate(&arguments), tempfile::tempdir().unwrap())
+        let mut command = flowgate(&arguments);
+        Self::start(command.envs(environment.iter().copied()), tempfile::tempdir().unwrap())
     }
 
     fn start(command: &mut Command, folder: tempfile::TempDir) -> Self {

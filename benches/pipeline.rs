@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowgate::config::policy::{Policy, UnknownFields};
 use flowgate::config::{Sources, load};
 use flowgate::event::fixtures::{NOON, event, noon, peer, per_second, policy, typed};
-use flowgate::event::{Now, Pipeline, Sender, size};
+use flowgate::event::{EventId, Now, Pipeline, Sender, size};
 
 const TYPED: &str =
     r#"["database-change",{"type":"task-updated","taskId":42,"timestamp":"2026-03-01T12:00:00.000Z"}]"#;
@@ -51,9 +51,9 @@ fn decide(c: &mut Criterion) {
     ];
     let (pipeline, sender, _) = world(|_| {});
     for (name, text) in &accepted {
-        assert!(pipeline.decide(&sender, text, today()).is_ok(), "{name}");
+        assert!(pipeline.decide(&sender, text, EventId::next(), today()).is_ok(), "{name}");
         group.bench_function(format!("accepted: {name}"), |b| {
-            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), EventId::next(), today())).is_ok());
         });
     }
 
@@ -65,7 +65,7 @@ fn decide(c: &mut Criterion) {
     let text =
         r#"["database-change",{"type":"task-updated","x":[1,2],"taskId":42,"timestamp":1772366400000}]"#;
     group.bench_function("accepted: typed, one field stripped", |b| {
-        b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+        b.iter(|| black_box(pipeline.decide(&sender, black_box(text), EventId::next(), today())).is_ok());
     });
 
     let (pipeline, sender, _) = world(|_| {});
@@ -76,17 +76,17 @@ fn decide(c: &mut Criterion) {
         ("not JSON", r#"["database-change",{"type":"task-updated",]"#),
         ("too deep", r#"["database-change",[[[[[[[[[[[[]]]]]]]]]]]]]"#),
     ] {
-        assert!(pipeline.decide(&sender, text, today()).is_err(), "{name}");
+        assert!(pipeline.decide(&sender, text, EventId::next(), today()).is_err(), "{name}");
         group.bench_function(format!("refused: {name}"), |b| {
-            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), EventId::next(), today())).is_ok());
         });
     }
 
     let (pipeline, sender, now) = world(|policy| policy.limits.events.per_socket = per_second(1));
-    let _ = pipeline.decide(&sender, TYPED, now);
-    assert!(pipeline.decide(&sender, TYPED, now).is_err());
+    let _ = pipeline.decide(&sender, TYPED, EventId::next(), now);
+    assert!(pipeline.decide(&sender, TYPED, EventId::next(), now).is_err());
     group.bench_function("refused: rate", |b| {
-        b.iter(|| black_box(pipeline.decide(&sender, black_box(TYPED), now)).is_ok());
+        b.iter(|| black_box(pipeline.decide(&sender, black_box(TYPED), EventId::next(), now)).is_ok());
     });
     group.finish();
 
@@ -133,9 +133,9 @@ fn rules(c: &mut Criterion) {
         let policy = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).policy;
         let pipeline = Pipeline::new(Arc::new(policy), Vec::new(), noon());
         let sender = pipeline.sender(Arc::new(peer(&["red"])), noon());
-        assert!(pipeline.decide(&sender, text, today()).is_ok(), "{name}");
+        assert!(pipeline.decide(&sender, text, EventId::next(), today()).is_ok(), "{name}");
         group.bench_function(name, |b| {
-            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), today())).is_ok());
+            b.iter(|| black_box(pipeline.decide(&sender, black_box(text), EventId::next(), today())).is_ok());
         });
     }
     group.finish();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flowgate::config::key_material::KeyMaterial;
 use flowgate::config::{Loaded, Problem, Problems, Sources, load};
 use flowgate::connect::token::Verifier;
-use flowgate::event::Pipeline;
+use flowgate::event::{EventId, Pipeline};
 use flowgate::event::fixtures::peer;
 use serde_json::{Map, Value};
 
@@ -95,7 +95,7 @@ fn works(loaded: Loaded) {
     let pipeline = Pipeline::new(Arc::new(policy), Vec::new(), now);
     let sender = pipeline.sender(Arc::new(peer(&["red"])), now);
     let text = r#"["database-change",{"type":"task-updated","taskId":1}]"#;
-    let _ = pipeline.decide(&sender, text, now);
+    let _ = pipeline.decide(&sender, text, EventId::next(), now);
 }
 
 /// Where the input holds the secret itself, a message may quote the input.

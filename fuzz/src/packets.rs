@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use flowgate::config::policy::{EventPolicy, Presence, UnknownFields};
-use flowgate::event::{Decision, Now, Refused, Sender};
+use flowgate::event::{Decision, EventId, Now, Refused, Sender};
 use flowgate::link::websocket::{TEXT_FRAME, split_frame};
 use flowgate::message::Event;
 use flowgate::peer::Standing;
@@ -73,7 +73,7 @@ fn through_the_library(text: &str) -> Option<String> {
 fn decide(world: &World, sender: &Sender, text: &str) {
     // The steady clock runs, or a long campaign would use up the largest rate.
     let now = Now { steady: Instant::now(), ..crate::noon() };
-    match world.pipeline.decide(sender, text, now) {
+    match world.pipeline.decide(sender, text, EventId::next(), now) {
         Ok(decision) => accepted(world, sender, text, &decision),
         Err(refused) => check_refusal(&refused),
     }
@@ -220,7 +220,7 @@ fn rates_hold(events: &[String]) {
         for (at, text) in events.iter().enumerate() {
             let who = (at + round) % world.senders.len();
             let sender = &world.senders[who];
-            match world.pipeline.decide(sender, text, now) {
+            match world.pipeline.decide(sender, text, EventId::next(), now) {
                 Ok(_) => passed[who] += 1,
                 Err(refused) => {
                     check_refusal(&refused);

@@ -35,6 +35,7 @@ impl Stage for Authorize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventId;
     use crate::event::fixtures::{World, peer};
 
     #[test]
@@ -48,7 +49,7 @@ mod tests {
             let mut peer = peer(&["red"]);
             peer.standing = standing;
             let sender = world.sender(peer);
-            let outcome = world.pipeline.decide(&sender, r#"["any"]"#, world.now);
+            let outcome = world.pipeline.decide(&sender, r#"["any"]"#, EventId::next(), world.now);
             assert_eq!(outcome.err().map(|refused| (refused.stage, refused.reject.code)), refused);
         }
     }

@@ -48,18 +48,19 @@ impl EventEntry {
         EventEntry { path, sender, session: Arc::downgrade(session) }
     }
 
-    fn relay(&self, decision: &Decision<'_>) {
+    fn relay(&self, id: EventId, decision: &Decision<'_>) {
         let frame = Frame::new(decision.emit, &decision.payload);
         let except = (!decision.echo).then(|| self.sender.peer().id());
         let heard = self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, except);
         self.path.metrics.events_accepted.inc();
-        tracing::trace!(connection = %self.sender.peer().id(), heard, "relayed");
+        tracing::trace!(connection = %self.sender.peer().id(), event = %id, heard, "relayed");
     }
 
-    fn refuse(&self, refused: &Refused, now: Now) {
+    fn refuse(&self, id: EventId, refused: &Refused, now: Now) {
         self.path.metrics.refused(refused.reject.code);
         tracing::debug!(
             connection = %self.sender.peer().id(),
+            event = %id,
             code = refused.reject.code.as_str(),
             stage = refused.stage,
             rule = refused.reject.rule.as_deref(),
@@ -82,7 +83,7 @@ impl EventEntry {
 
 impl MessageHandler<LocalAdapter, Inline> for EventEntry {
     fn call(&self, socket: Arc<Socket>, mut value: Value, ack: Option<i64>) {
-        let now = Now::read();
+        let (id, now) = (EventId::next(), Now::read());
         let Ok(sender) = AckSender::from_message_parts(&socket, &mut value, &ack);
         let answer = |answer: &Answer<'_>| {
             // A client that asks for answers and does not collect them loses its connection, not its answers.
@@ -91,17 +92,17 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             }
         };
         let decided = match &value {
-            Value::Str(text, None) => self.path.pipeline.decide(&self.sender, text, now),
+            Value::Str(text, None) => self.path.pipeline.decide(&self.sender, text, id, now),
             _ => Err(self.binary(now)),
         };
         match decided {
             Ok(decision) => {
                 // The echo is queued before the answer is.
-                self.relay(&decision);
-                answer(&Answer::accepted(&EventId::next().to_string()));
+                self.relay(id, &decision);
+                answer(&Answer::accepted(&id.to_string()));
             }
             Err(refused) => {
-                self.refuse(&refused, now);
+                self.refuse(id, &refused, now);
                 answer(&Answer::refused(&refused.reject, self.path.detail));
             }
         }

@@ -1,11 +1,11 @@
-//! Ids by which an acknowledgement, the log and later a replay speak of one event.
+//! Ids by which an acknowledgement, the logs and later a replay speak of one event.
 
 use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The id of one accepted event: unique within the process, and, by the time of its start, among restarts.
+/// The id of one event, given when it arrives: unique within the process, and, by the time of its start, among restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId {
     started: u64,

@@ -154,6 +154,7 @@ mod for_tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::event::event_id::EventId;
     use crate::event::pipeline::{Decision, Pipeline, Refused, Stage};
     use crate::event::sender::Sender;
 
@@ -188,7 +189,7 @@ mod for_tests {
 
         /// What becomes of the first sender's event at noon.
         pub fn decide<'e>(&'e self, text: &'e str) -> Result<Decision<'e>, Refused> {
-            self.pipeline.decide(&self.sender, text, self.now)
+            self.pipeline.decide(&self.sender, text, EventId::next(), self.now)
         }
     }
 

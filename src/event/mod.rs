@@ -7,7 +7,7 @@
 
 pub mod authorize;
 pub mod entry;
-mod event_id;
+pub mod event_id;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod now;
@@ -20,6 +20,7 @@ pub mod size;
 pub mod trace;
 pub mod validate;
 
+pub use event_id::EventId;
 pub use now::Now;
 pub use pipeline::{Context, Decision, Pipeline, Refused, Stage};
 pub use sender::Sender;

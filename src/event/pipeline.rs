@@ -15,6 +15,7 @@ use crate::peer::Peer;
 use crate::reject::{Code, Reject};
 
 use super::authorize::Authorize;
+use super::event_id::EventId;
 use super::now::{Epoch, Now};
 use super::rate_limit::{Budget, RateLimit, Remembered, SharedBuckets, TeamLimit};
 use super::route;
@@ -40,6 +41,8 @@ pub struct Context<'e> {
     pub peer: &'e Peer,
     /// What is allowed.
     pub policy: &'e Policy,
+    /// What logs call the event.
+    pub id: EventId,
     /// When.
     pub now: Now,
     pub(super) sender: &'e Sender,
@@ -155,14 +158,15 @@ impl Pipeline {
 
     /// Decides on one event, given as the text of its Socket.IO packet without prefix: `["name"]` or `["name",argument]`.
     ///
-    /// A refusal is to be told to [`Sender::note_refusal`].
+    /// The caller names it by `id`. A refusal is to be told to [`Sender::note_refusal`].
     pub fn decide<'e>(
         &'e self,
         sender: &'e Sender,
         text: &'e str,
+        id: EventId,
         now: Now,
     ) -> Result<Decision<'e>, Refused> {
-        self.judge(sender, text, now, None)
+        self.judge(sender, text, id, now, None)
     }
 
     /// As [`Pipeline::decide`], by the same stages, each of which tells `trace` what it says. For who tries a policy.
@@ -173,7 +177,7 @@ impl Pipeline {
         now: Now,
         trace: &'e Trace,
     ) -> Result<Decision<'e>, Refused> {
-        let outcome = self.judge(sender, text, now, Some(trace));
+        let outcome = self.judge(sender, text, EventId::next(), now, Some(trace));
         if let Err(refused) = &outcome {
             trace.refused(refused);
         }
@@ -184,12 +188,13 @@ impl Pipeline {
         &'e self,
         sender: &'e Sender,
         text: &'e str,
+        id: EventId,
         now: Now,
         trace: Option<&'e Trace>,
     ) -> Result<Decision<'e>, Refused> {
         let peer: &Peer = sender.peer();
         let elapsed = self.epoch.nanos(now);
-        let cx = Context { peer, policy: &self.policy, now, sender, elapsed, trace };
+        let cx = Context { peer, policy: &self.policy, id, now, sender, elapsed, trace };
         let Some(mut event) = Event::split(text) else { return Err(self.malformed(&cx)) };
         for stage in &self.stages {
             cx.in_stage(stage.name(), || stage.check(&mut event, &cx))?;
@@ -344,7 +349,7 @@ mod tests {
         let mut listener = peer(&["red"]);
         listener.standing = Standing::Anonymous;
         let listener = world.sender(listener);
-        let refused = world.pipeline.decide(&listener, r#"["any"]"#, world.now).unwrap_err();
+        let refused = world.pipeline.decide(&listener, r#"["any"]"#, EventId::next(), world.now).unwrap_err();
         assert_eq!(refused.stage, "authorize");
         assert_eq!(world.decide(r#"["any",[[[[[[[[[]]]]]]]]]]"#).unwrap_err().stage, "size");
         assert_eq!(world.decide(r#"["nope"]"#).unwrap_err().stage, "validate");
@@ -366,7 +371,7 @@ mod tests {
         let teams = |plugins| {
             let world = World::with_plugins(two_teams, plugins);
             let sender = world.sender(peer(&["red", "blue", "green"]));
-            let decision = world.pipeline.decide(&sender, r#"["any"]"#, world.now);
+            let decision = world.pipeline.decide(&sender, r#"["any"]"#, EventId::next(), world.now);
             decision.map(|decision| decision.teams.iter().map(|team| team.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(teams(vec![]).unwrap(), ["red", "blue", "green"]);

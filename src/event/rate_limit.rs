@@ -227,11 +227,11 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
-    use crate::event::{Now, Sender};
+    use crate::event::{EventId, Now, Sender};
 
     /// What one event at `now` meets: nothing, or the rule that refused it and the wait in milliseconds.
     fn send(world: &World, sender: &Sender, now: Now) -> Option<(String, u128)> {
-        let refused = world.pipeline.decide(sender, r#"["any"]"#, now).err()?;
+        let refused = world.pipeline.decide(sender, r#"["any"]"#, EventId::next(), now).err()?;
         assert_eq!(refused.reject.code, Code::RateLimited);
         Some((refused.reject.rule.unwrap().to_string(), refused.reject.retry_after.unwrap().as_millis()))
     }

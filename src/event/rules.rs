@@ -55,7 +55,7 @@ impl Rules {
                 state.counts.observed.inc();
                 cx.would_refuse(&rule.key, "a rule of the policy does not allow it");
                 if state.may_speak(cx.elapsed) {
-                    tracing::info!(rule = &*rule.name, connection = %cx.peer.id(), "would have refused an event");
+                    tracing::info!(rule = &*rule.name, connection = %cx.peer.id(), event = %cx.id, "would have refused an event");
                 }
                 Ok(())
             }
@@ -88,6 +88,7 @@ fn complain(rule: &Rule, failure: Failure, cx: &Context<'_>) {
     tracing::warn!(
         rule = &*rule.name,
         connection = %cx.peer.id(),
+        event = %cx.id,
         refused = rule.mode == RuleMode::Enforce,
         why = failure.as_str(),
         "a rule has no answer for an event"

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::packets::EVENT;
 use crate::harness::process::{Process, flowgate, run};
 use crate::harness::websocket::RawSocket;
-use crate::harness::{BASE, SECRET_VARIABLE, member, secret};
+use crate::harness::{BASE, SECRET_VARIABLE, member, secret, until};
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
@@ -209,4 +209,43 @@ async fn dev_prints_three_tokens_and_a_snippet_that_work() {
     assert_eq!(stranger.connect(&member("ann", &["design"])).await.unwrap_err(), "token_invalid");
     process.signal("TERM");
     assert_eq!(process.exit_code(), Some(0));
+}
+
+#[tokio::test]
+async fn every_line_about_an_event_names_its_connection_and_its_id() {
+    const RULES: &str = r#"
+[events.database-change]
+payload = "typed"
+[[rules]]
+name = "watched"
+on = ["task-deleted"]
+allow_if = "false"
+mode = "observe"
+[[rules]]
+name = "unanswered"
+on = ["task-moved"]
+allow_if = '"x" in peer.claims.absent'
+"#;
+    let process = Process::serve_in(RULES, &[("FLOWGATE_LOG", "trace")]);
+    let mut ann = RawSocket::join(process.public, &member("ann", &["red"])).await;
+    let accepted = ann.ask(r#"{"type":"task-deleted","taskId":1}"#).await;
+    assert_eq!(ann.ask(r#"{"type":"task-moved","taskId":1}"#).await["code"], "not_allowed");
+    let id = |line: &str| {
+        assert!(line.contains("connection=c1"), "{line}");
+        line.split_once("event=").unwrap_or_else(|| panic!("{line}")).1.split(' ').next().unwrap().to_owned()
+    };
+    let line = async |words: &str| {
+        let mut found = None;
+        until(words, async || {
+            found = process.log().lines().find(|line| line.contains(words)).map(id);
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    };
+    let (relayed, observed) = (line("relayed").await, line("would have refused an event").await);
+    assert_eq!((Some(relayed.as_str()), observed), (accepted["id"].as_str(), relayed.clone()));
+    let (refused, complained) = (line("event refused").await, line("has no answer for an event").await);
+    assert_eq!(refused, complained);
+    assert_ne!(refused, relayed);
 }

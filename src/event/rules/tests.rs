@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Sources, load};
+use crate::event::event_id::EventId;
 use crate::event::fixtures::{noon, peer};
 use crate::event::now::Now;
 use crate::event::pipeline::{Decision, Pipeline, Refused};
@@ -51,7 +52,7 @@ impl World {
     }
 
     fn decide<'e>(&'e self, sender: &'e Sender, text: &'e str) -> Result<Decision<'e>, Refused> {
-        self.pipeline.decide(sender, text, self.now)
+        self.pipeline.decide(sender, text, EventId::next(), self.now)
     }
 
     /// Whether the viewer's event passes.

@@ -14,6 +14,13 @@ use super::schema::{self, Keys, Shape};
 /// Settings begin with this; other variables, such as `FLOWGATE_JWT_SECRET`, are none.
 const PREFIX: &str = "FLOWGATE__";
 
+/// What begins only with this may be a setting that was misspelt.
+const HALF_PREFIX: &str = "FLOWGATE_";
+
+/// How many letters of a setting's name may be wrong for it to be what was meant. Orchestrators set variables of their own
+/// that begin with a service's name.
+const SLIPS: usize = 2;
+
 /// Between the parts of a name, since keys hold single underscores.
 const BETWEEN: &str = "__";
 
@@ -29,11 +36,116 @@ pub(super) fn origin_of(variable: &str) -> String {
 pub(super) fn settings(environment: &[(String, String)]) -> Vec<(&str, &str)> {
     let mut settings: Vec<(&str, &str)> = environment
         .iter()
-        .filter(|(name, _)| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)))
+        .filter(|(name, _)| has_prefix(name, PREFIX))
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
     settings.sort_by_key(|(name, _)| name.to_uppercase());
     settings
+}
+
+/// The dotted key of a variable that is a setting.
+pub(super) fn key_of(variable: &str) -> Option<String> {
+    Some(variable.strip_prefix(PREFIX)?.to_lowercase().replace(BETWEEN, "."))
+}
+
+/// Variables that set nothing and look as if they were meant to, for want of an underscore.
+pub(super) fn near_misses(environment: &[(String, String)], tree: &Value) -> Vec<Problem> {
+    let mut named = Vec::new();
+    named_variables(tree, &mut named);
+    let mut problems: Vec<Problem> = environment
+        .iter()
+        .filter(|(name, _)| !has_prefix(name, PREFIX) && has_prefix(name, HALF_PREFIX))
+        .filter(|(name, _)| !named.contains(&name.as_str()))
+        .filter_map(|(name, _)| Some((name, meant(&name[HALF_PREFIX.len()..], tree)?)))
+        .map(|(name, meant)| Problem {
+            origin: origin_of(name),
+            key: String::new(),
+            found: "it sets nothing, since settings have two underscores between the parts of their names"
+                .into(),
+            mend: String::new(),
+            did_you_mean: Some(meant),
+        })
+        .collect();
+    problems.sort_by(|one, other| one.origin.cmp(&other.origin));
+    problems
+}
+
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// The variables that settings name, such as those that hold secrets.
+fn named_variables<'a>(value: &'a Value, named: &mut Vec<&'a str>) {
+    match &value.kind {
+        ValueKind::Array(entries) => entries.iter().for_each(|entry| named_variables(entry, named)),
+        ValueKind::Table(table) => {
+            for (key, value) in table {
+                match &value.kind {
+                    ValueKind::String(name) if key.ends_with("_env") => named.push(name),
+                    ValueKind::Array(names) if key.ends_with("_env") => {
+                        named.extend(names.iter().filter_map(|name| match &name.kind {
+                            ValueKind::String(name) => Some(name.as_str()),
+                            _ => None,
+                        }));
+                    }
+                    _ => named_variables(value, named),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The variable that a name is spelt like whose underscores may be too few: `server_listen` is `FLOWGATE__SERVER__LISTEN`.
+fn meant(name: &str, tree: &Value) -> Option<String> {
+    let name = name.to_lowercase().replace(BETWEEN, "_");
+    let mut known = Vec::new();
+    every_setting(&mut Vec::new(), &schema::ROOT, Some(tree), &mut known);
+    known
+        .into_iter()
+        .map(|parts| (strsim::damerau_levenshtein(&name, &parts.join("_")), parts))
+        .filter(|(slips, parts)| {
+            *slips <= SLIPS && name.split('_').next() == parts.first().map(String::as_str)
+        })
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, parts)| format!("{PREFIX}{}", parts.join(BETWEEN).to_uppercase()))
+}
+
+/// The parts of the names of all variables that can be settings over `below`.
+fn every_setting(
+    parts: &mut Vec<String>,
+    shape: &Shape,
+    below: Option<&Value>,
+    known: &mut Vec<Vec<String>>,
+) {
+    let mut within = |name: &str, shape: &Shape, below: Option<&Value>| {
+        parts.push(plain(name));
+        every_setting(parts, shape, below, known);
+        parts.pop();
+    };
+    match (shape, below.map(|below| &below.kind)) {
+        (Shape::Table(keys), _) => {
+            keys.iter()
+                .for_each(|(key, shape)| within(key, shape, below.and_then(|below| step(Some(below), key))));
+        }
+        (Shape::Named(inner), Some(ValueKind::Table(table))) => {
+            table.iter().for_each(|(name, value)| within(name, inner, Some(value)));
+        }
+        (Shape::Entries { by, entry: shape }, Some(ValueKind::Array(entries))) => {
+            for entry in entries {
+                within(super::key_path::name_of(entry, by).unwrap_or_default(), shape, Some(entry));
+            }
+        }
+        _ => {}
+    }
+    if !parts.is_empty() && !matches!(shape, Shape::Table(_) | Shape::Named(_)) {
+        known.push(parts.clone());
+    }
+    if let Shape::Rate = shape {
+        known.extend(
+            schema::RATE_KEYS.iter().map(|(key, _)| [parts.clone(), vec![(*key).to_owned()]].concat()),
+        );
+    }
 }
 
 /// The layer of one variable over `below`.
@@ -47,6 +159,7 @@ pub(super) fn layer(variable: &str, text: &str, below: &Value, problems: &mut Ve
                 // The part that nobody knows is replaced in the name as the user wrote it.
                 format!("{}{}", &variable[..PREFIX.len()], known.to_uppercase())
             });
+            let did_you_mean = did_you_mean.or_else(|| meant(&variable[PREFIX.len()..], below));
             problems.push(Problem {
                 origin: origin_of(variable),
                 key: parts.join(".").to_lowercase(),
@@ -79,6 +192,13 @@ struct Refused {
     known: Option<String>,
 }
 
+impl Refused {
+    /// The same, of a name that begins one part earlier.
+    fn within(self, part: &str) -> Self {
+        Refused { known: self.known.map(|known| format!("{part}{BETWEEN}{known}")), ..self }
+    }
+}
+
 /// The TOML that a variable stands for, nested as deep as its name has parts.
 fn settle(parts: &[&str], text: &str, shape: &Shape, below: Option<&Value>) -> Result<toml::Value, Refused> {
     let Some((part, rest)) = parts.split_first() else { return value_of(text, shape) };
@@ -91,7 +211,8 @@ fn settle(parts: &[&str], text: &str, shape: &Shape, below: Option<&Value>) -> R
                 _ => Vec::new(),
             };
             let name = existing(part, names)?;
-            let value = settle(rest, text, inner, step(below, &name))?;
+            let value =
+                settle(rest, text, inner, step(below, &name)).map_err(|refused| refused.within(part))?;
             Ok(toml::Value::Table(toml::Table::from_iter([(name, value)])))
         }
         Shape::Entries { by, entry: shape } => {
@@ -102,7 +223,7 @@ fn settle(parts: &[&str], text: &str, shape: &Shape, below: Option<&Value>) -> R
             let name_of = |entry| super::key_path::name_of(entry, by).unwrap_or_default().to_owned();
             let name = existing(part, entries.iter().map(name_of).collect())?;
             let entry = entries.iter().find(|entry| name_of(entry) == name);
-            let mut inner = settle(rest, text, shape, entry)?;
+            let mut inner = settle(rest, text, shape, entry).map_err(|refused| refused.within(part))?;
             if let toml::Value::Table(inner) = &mut inner {
                 inner.entry(*by).or_insert(toml::Value::String(name));
             }
@@ -134,10 +255,7 @@ fn within_table(
         };
         return Err(Refused { found: "unknown key".into(), mend, known: known_name });
     };
-    let inner = settle(rest, text, shape, step(below, &key)).map_err(|refused| Refused {
-        known: refused.known.map(|known| format!("{key}{BETWEEN}{known}")),
-        ..refused
-    })?;
+    let inner = settle(rest, text, shape, step(below, &key)).map_err(|refused| refused.within(&key))?;
     Ok(toml::Value::Table(toml::Table::from_iter([(key, inner)])))
 }
 
@@ -150,10 +268,6 @@ fn step<'a>(below: Option<&'a Value>, key: &str) -> Option<&'a Value> {
 
 /// The existing name that is meant: without regard to case, and with `_` for whatever a variable cannot be named.
 fn existing(part: &str, mut names: Vec<String>) -> Result<String, Refused> {
-    let plain = |name: &str| {
-        let letter = |c: char| if c.is_alphanumeric() { c } else { '_' };
-        name.to_lowercase().chars().map(letter).collect::<String>()
-    };
     names.sort();
     let meant: Vec<&String> = names.iter().filter(|name| plain(name) == plain(part)).collect();
     match meant.as_slice() {
@@ -178,6 +292,12 @@ fn existing(part: &str, mut names: Vec<String>) -> Result<String, Refused> {
             known: None,
         }),
     }
+}
+
+/// A name as a variable's part can hold it: in small letters, with `_` for whatever a variable cannot be named.
+fn plain(name: &str) -> String {
+    let letter = |c: char| if c.is_alphanumeric() { c } else { '_' };
+    name.to_lowercase().chars().map(letter).collect()
 }
 
 /// Text as the TOML value that its place wants. What does not fit stays text, which the schema then refuses.

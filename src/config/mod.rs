@@ -104,8 +104,8 @@ pub struct Loaded {
 /// Reads the files it is given and the key files they name; blocks; opens no connection.
 ///
 /// # Errors
-/// Everything that is wrong, at once. What merely seems to be missing is only said when all the rest could be read,
-/// since it may be what was misspelt.
+/// Everything that is wrong, at once. What merely seems to be missing is not said where it may be what could not be read
+/// or was misspelt.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let (stack, warnings) = Stack::gather(sources, &mut problems);
@@ -117,14 +117,16 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             return Err(Problems(problems));
         }
     };
+    let mut warnings = warnings;
+    warnings.extend(environment::near_misses(&sources.environment, &tree));
     let environment = stack.secrets(sources, &raw.internal.admin_token_env);
     let context = compile::Context { tree: &tree, folders: &stack.folders, environment: &environment };
     let compiled = compile::compile(&raw, &context);
-    let all_read = problems.is_empty();
+    let missing = compiled.missing.into_iter();
+    let missing: Vec<Problem> =
+        missing.filter(|missing| !problems.iter().any(|problem| problem.may_hide(missing))).collect();
     problems.extend(compiled.problems);
-    if all_read {
-        problems.extend(compiled.missing);
-    }
+    problems.extend(missing);
     match compiled.policy {
         Some(mut policy) if problems.is_empty() => {
             if dev::decides_origins(&tree) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::environment;
+
 /// One thing that is wrong, or, as a warning, one that deserves a second look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -15,6 +17,26 @@ pub struct Problem {
     pub mend: String,
     /// The known key or value that is spelt most alike.
     pub did_you_mean: Option<String>,
+}
+
+impl Problem {
+    /// Whether what this could not read may be what `missing` misses: a whole file, the same place, or a key that is spelt
+    /// like it.
+    pub(super) fn may_hide(&self, missing: &Problem) -> bool {
+        if self.key.is_empty() {
+            return true;
+        }
+        let parent = self.key.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let place = match &self.did_you_mean {
+            // Of a table that lacks something, a key that is misspelt may be it.
+            Some(_) if missing.key == parent => return true,
+            Some(known) if parent.is_empty() => known.clone(),
+            Some(known) => environment::key_of(known).unwrap_or_else(|| format!("{parent}.{known}")),
+            None => self.key.clone(),
+        };
+        let inside = missing.key.strip_prefix(place.as_str());
+        inside.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
 }
 
 impl fmt::Display for Problem {

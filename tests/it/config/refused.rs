@@ -281,6 +281,75 @@ fn all_problems_are_said_at_once() {
 fn what_seems_missing_waits_for_what_is_misspelt() {
     let problems = Given::nothing().and("app.toml", "[[auth.isuers]]\nname = \"app\"").problems();
     assert!(problems.contains("auth.isuers: unknown key; did you mean `issuers`?\n1 problem"), "{problems}");
+    for text in [
+        "[events.chat]\npayload = \"any\"\nemitt = \"said\"",
+        "[events.chat]\npayload = \"any\"\nemit = 5",
+        "[[rules]]\nname = \"a.b\"\non = 5\nallow_if = 'true'",
+    ] {
+        let problems = Given::file(text).problems();
+        assert!(problems.contains("\n1 problem"), "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_beside_what_is_wrong_elsewhere() {
+    for wrong in [
+        "server.transports = 5",
+        "server.lisen = \"x\"",
+        "colour = \"red\"",
+        "limits.events.per_user = \"often\"",
+        "events.other.emit = 5\nevents.other.payload = \"any\"",
+        "events.chat.colour = \"red\"",
+    ] {
+        let problems = Given::file(&format!("{wrong}\nevents.chat.payload = \"any\"")).problems();
+        assert!(problems.contains("app.toml: events.chat.emit: no name to relay"), "{wrong}\n{problems}");
+        assert!(problems.contains("\n2 problems"), "{wrong}\n{problems}");
+    }
+    // A file that cannot be read may say whatever seems to be missing.
+    let problems = Given::file("events.chat.payload = \"any\"").and("more.toml", "x = ").problems();
+    assert!(problems.contains("more.toml:1:5: ") && !problems.contains("emit"), "{problems}");
+    let problems =
+        Given::file("events.chat.payload = \"any\"").env("FLOWGATE__EVENTS__CHAT__EMITT", "said").problems();
+    assert!(problems.contains("did you mean `FLOWGATE__EVENTS__CHAT__EMIT`?\n1 problem"), "{problems}");
+}
+
+#[test]
+fn variables_that_lack_an_underscore_are_warned_of() {
+    for (name, meant) in [
+        ("FLOWGATE_SERVER_LISTEN", "FLOWGATE__SERVER__LISTEN"),
+        ("flowgate_server_listn", "FLOWGATE__SERVER__LISTEN"),
+        ("FLOWGATE_SERVER__LISTEN", "FLOWGATE__SERVER__LISTEN"),
+        ("FLOWGATE_LIMITS_EVENTS_PER_USER_BURST", "FLOWGATE__LIMITS__EVENTS__PER_USER__BURST"),
+        ("FLOWGATE_EVENTS_DATABASE_CHANGE_SENDER", "FLOWGATE__EVENTS__DATABASE_CHANGE__SENDER"),
+        ("FLOWGATE_AUTH_ISSUERS_APP_AUDIENCE", "FLOWGATE__AUTH__ISSUERS__APP__AUDIENCE"),
+        ("FLOWGATE_AUTH_ISSUERS", "FLOWGATE__AUTH__ISSUERS"),
+        ("FLOWGATE_ROOMS_ANONYMOUS", "FLOWGATE__ROOMS__ANONYMOUS"),
+    ] {
+        let warnings = Given::file("").env(name, "secret").warnings();
+        assert!(
+            warnings.starts_with(&format!("environment variable {name}: it sets nothing")),
+            "{name}: {warnings}"
+        );
+        assert!(warnings.contains(&format!("did you mean `{meant}`?\n1 problem")), "{name}: {warnings}");
+        assert!(!warnings.contains("secret"), "{warnings}");
+    }
+    // Ours that are no settings, those that settings name, and what an orchestrator sets for a service of such a name.
+    let others = Given::nothing()
+        .and("app.toml", &super::ISSUER.replace("APP_SECRET", "FLOWGATE_AUTH_MODE"))
+        .env("FLOWGATE_AUTH_MODE", &"s".repeat(32))
+        .env("FLOWGATE_CONFIG", "x")
+        .env("FLOWGATE_LOG", "info")
+        .env("FLOWGATE_LOG_FORMAT", "text")
+        .env("FLOWGATE_JWT_SECRET", "x")
+        .env("FLOWGATE_PORT", "tcp://10.0.0.1:3000")
+        .env("FLOWGATE_SERVICE_HOST", "10.0.0.1")
+        .env("FLOWGATE_SERVER_PORT", "tcp://10.0.0.1:3000")
+        .env("FLOWGATE_SERVER_SERVICE_HOST", "10.0.0.1")
+        .env("FLOWGATE_INTERNAL_PORT_3001_TCP", "tcp://10.0.0.1:3001");
+    assert_eq!(others.load().unwrap().warnings, []);
+    // Two underscores first and one later is refused, with what was meant.
+    let problems = Given::file("").env("FLOWGATE__SERVER_LISTEN", "x").problems();
+    assert!(problems.contains("unknown key; did you mean `FLOWGATE__SERVER__LISTEN`?"), "{problems}");
 }
 
 #[test]

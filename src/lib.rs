@@ -10,7 +10,7 @@
 //!
 //! # The life of an event
 //!
-//! The library calls [`event::entry`] with the packet's text. [`event::pipeline`] holds the only loop over the stages:
+//! The library calls [`namespace::entry`] with the packet's text. [`event::pipeline`] holds the only loop over the stages:
 //! size and depth, rates, validation, authorization, rules, the embedder's own; then the route and the teams' own rate. What
 //! passes is framed once ([`relay::frame`]), queued on every member's connection ([`relay::local`], [`link::outlet`])
 //! and written at the end of the tick ([`relay::flusher`]). Last, the answer.
@@ -26,6 +26,8 @@ pub mod server;
 
 pub mod edge;
 pub mod namespace;
+
+pub mod edition;
 
 pub mod connect;
 pub mod event;

@@ -1,4 +1,6 @@
-//! The one Socket.IO namespace, `/`: from CONNECT to a registered peer.
+//! The one Socket.IO namespace, `/`: from CONNECT to a registered peer, and its events ([`entry`]).
+
+pub mod entry;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -12,11 +14,10 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::{ConnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
-use crate::config::policy::Policy;
-use crate::connect::admission::{Admission, Denied};
+use self::entry::{EventEntry, EventPath};
+use crate::connect::admission::Denied;
 use crate::connect::rooms;
 use crate::connect::users::UserPlace;
-use crate::event::entry::{EventEntry, EventPath};
 use crate::event::now::Now;
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
@@ -29,13 +30,13 @@ use crate::relay::member::Member;
 const CONNECT_REPLY_BYTES: usize = 0;
 
 /// Serves the namespace `/` and no other.
-pub fn serve(io: &SocketIo, policy: Arc<Policy>, admission: Arc<Admission>, path: Arc<EventPath>) {
+pub fn serve(io: &SocketIo, path: Arc<EventPath>) {
     let entrance = Entrance { path: path.clone() };
     io.ns(
         "/",
         entrance.with(move |socket: SocketRef, auth: TryData<Json>| {
-            let (policy, admission, path) = (policy.clone(), admission.clone(), path.clone());
-            async move { admit(&socket, auth.0.ok(), &policy, &admission, &path).await }
+            let path = path.clone();
+            async move { admit(&socket, auth.0.ok(), &path).await }
         }),
     );
 }
@@ -51,17 +52,13 @@ impl fmt::Display for Refusal {
 }
 
 /// Before CONNECT is answered: asks admission, and leaves what it says for the [`Entrance`].
-async fn admit(
-    socket: &Socket,
-    auth: Option<Json>,
-    policy: &Policy,
-    admission: &Admission,
-    path: &Arc<EventPath>,
-) -> Result<(), Refusal> {
+async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Result<(), Refusal> {
     // Every session's handshake request was given one by the edge.
     let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
     let id = session.next_peer();
-    match admission.admit(id, &session, auth.as_ref(), SystemTime::now()).await {
+    let edition = path.current.get();
+    let policy = &edition.policy;
+    match edition.admission.admit(id, &session, auth.as_ref(), SystemTime::now()).await {
         Ok(admitted) => {
             session.admitted(id, admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
             // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
@@ -69,7 +66,7 @@ async fn admit(
             let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
             let membership = path.rooms.join(&rooms::of(&admitted.peer, &policy.rooms), &member);
             let peer = Arc::new(admitted.peer);
-            let sender = path.pipeline.sender(peer.clone(), Now::read());
+            let sender = edition.pipeline.sender(peer.clone(), Now::read());
             watch_disconnect(socket, &session, peer.clone(), path.clone());
             socket.on_fallback(EventEntry::new(path.clone(), sender, &session));
             let entering = Entering { peer, place: admitted.place, member, membership };

@@ -20,18 +20,20 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::config::policy::{Policy, Server as ServerPolicy};
 use crate::connect::admission::Admission;
-use crate::connect::token::{Refreshers, Verifier};
+use crate::connect::token::Verifier;
+use crate::connect::users::Users;
 use crate::edge::accept::{Connections, Port, accept};
 use crate::edge::caps::Caps;
 use crate::edge::front::{Front, Protocol};
 use crate::edge::tls::Tls;
-use crate::event::entry::EventPath;
+use crate::edition::{Current, Edition};
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
 use crate::internal::{self, Operations};
 use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
 use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
+use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::local::Rooms;
 
@@ -64,11 +66,10 @@ pub struct Builder {
 pub struct Server {
     front: Arc<Front>,
     sessions: Arc<Sessions>,
-    policy: Arc<Policy>,
+    current: Arc<Current>,
     public: SocketAddr,
     internal: SocketAddr,
     accepting: JoinHandle<std::convert::Infallible>,
-    _refreshers: Refreshers,
     // Aborted with the server.
     _tasks: Vec<Owned>,
 }
@@ -110,18 +111,19 @@ impl Builder {
         let caps = Caps::new(&policy.limits.connections, for_clients);
         let verifier = Verifier::new(&policy.auth)?;
         let refreshers = verifier.start();
-        let admission = Arc::new(Admission::new(policy.clone(), verifier));
-        let path = Arc::new(EventPath {
+        let current = Current::new(Edition {
+            number: 1,
+            admission: Admission::new(policy.clone(), verifier, Arc::<Users>::default()),
             pipeline: Pipeline::counting(policy.clone(), self.stages, Now::read(), &metrics.rules),
-            rooms,
-            metrics: metrics.clone(),
-            detail: policy.refusal_detail,
+            refreshers,
+            policy: policy.clone(),
         });
-        let protocol = protocol(&policy, &admission, &path);
+        let path = Arc::new(EventPath { current: current.clone(), rooms, metrics: metrics.clone() });
+        let protocol = protocol(&policy, &path);
         sessions
             .set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
         let front =
-            Arc::new(Front::new(policy.clone(), caps.clone(), sessions.clone(), metrics.clone(), protocol));
+            Arc::new(Front::new(current.clone(), caps.clone(), sessions.clone(), metrics.clone(), protocol));
         let (public_addr, internal_addr) = (public.local_addr()?, internal.local_addr()?);
         let connections = Arc::<Connections>::default();
         let tls = policy.server.tls.as_ref().map(Tls::new).transpose()?.map(Arc::new);
@@ -132,7 +134,7 @@ impl Builder {
             tls: tls.clone(),
         };
         let mut tasks = vec![
-            owned(serve_internal(internal, &policy, &front, &caps, &admission, &path)?),
+            owned(serve_internal(internal, &front, &caps, &path)?),
             owned(sweep(sessions.clone(), connections, caps, path)),
         ];
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
@@ -141,10 +143,9 @@ impl Builder {
             internal: internal_addr,
             accepting: tokio::spawn(accept(public, Arc::new(port))),
             _tasks: tasks,
-            _refreshers: refreshers,
             front,
             sessions,
-            policy,
+            current,
         };
         Ok(server)
     }
@@ -158,7 +159,7 @@ impl Server {
 
     /// What the public port speaks: `http`, or `https` where TLS is in the process.
     pub fn scheme(&self) -> &'static str {
-        if self.policy.server.tls.is_some() { "https" } else { "http" }
+        if self.current.load().policy.server.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where the operators' port listens.
@@ -172,16 +173,17 @@ impl Server {
         shutdown.await;
         self.front.start_draining();
         tracing::info!(sessions = self.sessions.len(), "draining");
-        let drained = tokio::time::timeout(self.policy.drain.deadline, self.drain()).await;
+        let drain = self.current.policy().drain;
+        let drained = tokio::time::timeout(drain.deadline, self.drain(drain.spread)).await;
         match drained {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!(sessions = self.sessions.len(), "drain deadline passed; leaving anyway"),
         }
     }
 
-    async fn drain(&self) {
+    async fn drain(&self, spread: Duration) {
         let all = self.sessions.snapshot();
-        let steps = (self.policy.drain.spread.as_millis() / DRAIN_STEP.as_millis()).max(1) as usize;
+        let steps = (spread.as_millis() / DRAIN_STEP.as_millis()).max(1) as usize;
         for step in all.chunks(all.len().div_ceil(steps).max(1)) {
             for session in step {
                 drop(session.close(CloseReason::Draining));
@@ -220,7 +222,7 @@ fn owned(task: impl Future<Output = ()> + Send + 'static) -> Owned {
 }
 
 /// The protocol library, every limit of it set.
-fn protocol(policy: &Arc<Policy>, admission: &Arc<Admission>, path: &Arc<EventPath>) -> Protocol {
+fn protocol(policy: &Policy, path: &Arc<EventPath>) -> Protocol {
     let hard_max = policy.limits.payload.hard_max_bytes;
     // Above anything that may be queued, or a poll response that fills up to it loses a packet at the upgrade.
     let max_payload = 4 * (policy.limits.slow_reader.max_queued + hard_max) as u64;
@@ -235,7 +237,7 @@ fn protocol(policy: &Arc<Policy>, admission: &Arc<Admission>, path: &Arc<EventPa
         // Binary is off: a packet that announces attachments closes the connection.
         .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0));
     let (service, io) = transports(builder, &policy.server).build_svc();
-    namespace::serve(&io, policy.clone(), admission.clone(), path.clone());
+    namespace::serve(&io, path.clone());
     let with_plain_body = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new));
     BoxCloneSyncService::new(with_plain_body.layer(service))
 }
@@ -273,31 +275,30 @@ impl PollingCloser for Closer {
 
 fn serve_internal(
     listener: TcpListener,
-    policy: &Arc<Policy>,
     front: &Arc<Front>,
     caps: &Arc<Caps>,
-    admission: &Arc<Admission>,
     path: &Arc<EventPath>,
 ) -> anyhow::Result<impl Future<Output = ()> + 'static> {
-    let (front, admission, path) = (front.clone(), admission.clone(), path.clone());
-    let (caps, verifying) = (caps.clone(), admission.clone());
+    let (front, caps, path) = (front.clone(), caps.clone(), path.clone());
+    let (current, in_force) = (path.current.clone(), path.current.clone());
     let runtime = Handle::current().metrics();
     let router = internal::router(Operations {
-        policy: policy.clone(),
+        policy: Box::new(move || in_force.policy()),
         loopback: listener.local_addr()?.ip().is_loopback(),
         metrics: path.metrics.clone(),
         refresh: Box::new(move || {
-            let keys = path.pipeline.remembered();
+            let edition = path.current.load();
+            let keys = edition.pipeline.remembered();
             let metrics = &path.metrics;
             metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
             metrics.connections.set(i64::from(caps.open_connections()));
-            metrics.connection_keys.set((caps.addresses() + admission.users()) as i64);
+            metrics.connection_keys.set((caps.addresses() + edition.admission.users().len()) as i64);
             metrics.runtime_tasks.set(runtime.num_alive_tasks() as i64);
         }),
         not_ready: Box::new(move || {
             if front.is_draining() {
                 Some("draining")
-            } else if !verifying.verifier().has_keys() {
+            } else if !current.load().admission.verifier().has_keys() {
                 Some("no keys to verify tokens with")
             } else {
                 None
@@ -330,7 +331,7 @@ async fn sweep(
         if until_cleanup == 0 {
             until_cleanup = SWEEPS_PER_CLEANUP;
             caps.sweep();
-            path.pipeline.sweep(Now::read());
+            path.current.load().pipeline.sweep(Now::read());
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::reject::Code;
 /// The handshake's field that names the team to send to.
 const TEAM: &str = "team";
 
-/// Decides on sockets. One for the process.
+/// Decides on sockets by one policy.
 pub struct Admission {
     policy: Arc<Policy>,
     verifier: Verifier,
@@ -44,9 +44,8 @@ pub enum Denied {
 }
 
 impl Admission {
-    /// Admission by this policy's `[auth]`, `[rooms]` and `limits.connections.per_user`.
-    pub fn new(policy: Arc<Policy>, verifier: Verifier) -> Self {
-        let users = Users::new(policy.limits.connections.per_user);
+    /// Admission by this policy's `[auth]`, `[rooms]` and `limits.connections.per_user`, of which `users` are counted.
+    pub fn new(policy: Arc<Policy>, verifier: Verifier, users: Arc<Users>) -> Self {
         Admission { policy, verifier, users }
     }
 
@@ -55,9 +54,9 @@ impl Admission {
         &self.verifier
     }
 
-    /// How many subjects have an admitted socket.
-    pub fn users(&self) -> usize {
-        self.users.len()
+    /// Who has admitted sockets.
+    pub fn users(&self) -> &Arc<Users> {
+        &self.users
     }
 
     /// Decides on one CONNECT, whose `auth` payload is `auth` and whose peer, if admitted, is to be `id`.
@@ -146,7 +145,7 @@ impl Admission {
             Some(_) => return Err(no_team("auth.team is not text")),
         };
         let claims = self.claims_for_rules(&verified)?;
-        let Some(place) = self.users.take(&verified.subject) else {
+        let Some(place) = self.users.take(&verified.subject, self.policy.limits.connections.per_user) else {
             let why = format!("{} has limits.connections.per_user sockets", verified.subject);
             return Err(Denied::Later(CloseReason::UserCap, why));
         };

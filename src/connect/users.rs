@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Admitted sockets by subject, capped.
+/// Admitted sockets by subject.
+#[derive(Default)]
 pub struct Users {
-    cap: u32,
     sockets: Mutex<HashMap<Arc<str>, u32>>,
 }
 
@@ -18,11 +18,6 @@ pub struct UserPlace {
 }
 
 impl Users {
-    /// At most `cap` sockets for each subject.
-    pub fn new(cap: u32) -> Arc<Self> {
-        Arc::new(Users { cap, sockets: Mutex::default() })
-    }
-
     /// How many subjects have a socket.
     pub fn len(&self) -> usize {
         self.sockets.lock().len()
@@ -33,11 +28,11 @@ impl Users {
         self.len() == 0
     }
 
-    /// A place for one more socket of `subject`, or `None` when it has as many as it may.
-    pub fn take(self: &Arc<Self>, subject: &Arc<str>) -> Option<UserPlace> {
+    /// A place for one more socket of `subject`, or `None` when it has `cap` of them.
+    pub fn take(self: &Arc<Self>, subject: &Arc<str>, cap: u32) -> Option<UserPlace> {
         let mut sockets = self.sockets.lock();
         let count = sockets.entry(subject.clone()).or_default();
-        if *count >= self.cap {
+        if *count >= cap {
             return None;
         }
         *count += 1;
@@ -63,14 +58,14 @@ mod tests {
 
     #[test]
     fn caps_each_subject_and_frees_by_drop() {
-        let users = Users::new(1);
+        let users = Arc::<Users>::default();
         let (ann, ben): (Arc<str>, Arc<str>) = ("ann".into(), "ben".into());
-        let place = users.take(&ann);
+        let place = users.take(&ann, 1);
         assert!(place.is_some());
-        assert!(users.take(&ann).is_none());
-        assert!(users.take(&ben).is_some());
+        assert!(users.take(&ann, 1).is_none());
+        assert!(users.take(&ben, 1).is_some());
         drop(place);
-        assert!(users.take(&ann).is_some());
+        assert!(users.take(&ann, 1).is_some());
         assert!(users.sockets.lock().is_empty());
     }
 }

@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tower::{ServiceBuilder, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 
 use super::caps::Caps;
 use super::front::Front;
@@ -190,12 +190,18 @@ impl Port {
         outlet: Arc<Outlet>,
     ) {
         let (front, looked_at) = (self.front.clone(), outlet.clone());
-        let cors = origin::cors(&front.policy().server);
         let answer = service_fn(move |request| {
             let (front, outlet) = (front.clone(), outlet.clone());
-            async move { Ok::<_, Infallible>(front.answer(outlet, request).await) }
+            // A connection may outlive a policy, so each request goes by the one in force when it comes.
+            let policy = front.policy();
+            let cors = origin::cors(policy.clone());
+            cors.layer(service_fn(move |request| {
+                let (policy, front, outlet) = (policy.clone(), front.clone(), outlet.clone());
+                async move { Ok::<_, Infallible>(front.answer(&policy, outlet, request).await) }
+            }))
+            .oneshot(request)
         });
-        let service = TowerToHyperService::new(ServiceBuilder::new().layer(cors).service(answer));
+        let service = TowerToHyperService::new(answer);
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)

@@ -23,6 +23,7 @@ use super::caps::{Caps, TurnedAway};
 use super::query::Query;
 use super::{caps, handshake, origin, proxy};
 use crate::config::policy::{Policy, TokenSource};
+use crate::edition::Current;
 use crate::link::inbound::{SAMPLE, judge};
 use crate::link::outlet::Outlet;
 use crate::link::session::{Session, Sessions};
@@ -45,7 +46,7 @@ const DRAINING_RETRY: Duration = Duration::from_secs(2);
 
 /// The public port's HTTP.
 pub struct Front {
-    policy: Arc<Policy>,
+    current: Arc<Current>,
     caps: Arc<Caps>,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
@@ -84,18 +85,18 @@ impl From<TurnedAway> for Turn {
 impl Front {
     /// The front of `protocol`.
     pub fn new(
-        policy: Arc<Policy>,
+        current: Arc<Current>,
         caps: Arc<Caps>,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
         protocol: Protocol,
     ) -> Self {
-        Front { policy, caps, sessions, metrics, protocol, draining: AtomicBool::new(false) }
+        Front { current, caps, sessions, metrics, protocol, draining: AtomicBool::new(false) }
     }
 
-    /// The policy it acts on.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.current.policy()
     }
 
     /// What is counted.
@@ -113,9 +114,9 @@ impl Front {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Answers one request that came in on `outlet`.
-    pub async fn answer(&self, outlet: Arc<Outlet>, request: Request<Incoming>) -> Answer {
-        match self.pass(outlet, request).await {
+    /// Answers one request that came in on `outlet`, by this policy.
+    pub async fn answer(&self, policy: &Policy, outlet: Arc<Outlet>, request: Request<Incoming>) -> Answer {
+        match self.pass(policy, outlet, request).await {
             Ok(answer) => answer,
             Err(turn) => {
                 self.metrics.refused(turn.code);
@@ -124,8 +125,13 @@ impl Front {
         }
     }
 
-    async fn pass(&self, outlet: Arc<Outlet>, request: Request<Incoming>) -> Result<Answer, Turn> {
-        let server = &self.policy.server;
+    async fn pass(
+        &self,
+        policy: &Policy,
+        outlet: Arc<Outlet>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Turn> {
+        let server = &policy.server;
         if request.uri().path().trim_end_matches('/') != server.path.trim_end_matches('/') {
             return Err(Turn::new(StatusCode::NOT_FOUND, Code::NotFound));
         }
@@ -146,22 +152,22 @@ impl Front {
         }
         match query.sid {
             None if parts.method != Method::GET => Err(Turn::malformed("a session is opened with GET")),
-            None => self.open(outlet, &mut parts, &query).await,
+            None => self.open(policy, outlet, &mut parts, &query).await,
             Some(sid) => {
                 let session = self.sessions.find(sid).ok_or_else(|| Turn::malformed("unknown session"))?;
                 if session.closing().is_some() {
                     return Err(Turn::malformed("session is closed"));
                 }
                 if server.bind_sessions_to_address
-                    && AddressKey::from(self.client_address(&outlet, &parts)) != session.address().into()
+                    && AddressKey::from(client_address(policy, &outlet, &parts)) != session.address().into()
                 {
                     // Answered like an unknown one: it does not say that there is such a session.
                     return Err(Turn::malformed("session of another address"));
                 }
                 match (query.is_websocket, &parts.method) {
-                    (true, _) => self.upgrade(&session, &outlet, &mut parts, &query).await,
-                    (false, &Method::GET) => self.poll(&session, &mut parts, &query).await,
-                    (false, &Method::POST) => self.post(&session, &mut parts, &query, body).await,
+                    (true, _) => self.upgrade(policy, &session, &outlet, &mut parts, &query).await,
+                    (false, &Method::GET) => self.poll(policy, &session, &mut parts, &query).await,
+                    (false, &Method::POST) => self.post(policy, &session, &mut parts, &query, body).await,
                     (false, _) => Err(Turn::malformed("polling uses GET and POST")),
                 }
             }
@@ -171,6 +177,7 @@ impl Front {
     /// A new session, by polling or straight on a WebSocket.
     async fn open(
         &self,
+        policy: &Policy,
         outlet: Arc<Outlet>,
         parts: &mut request::Parts,
         query: &Query<'_>,
@@ -180,30 +187,26 @@ impl Front {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(Turn { status, code, retry_after: Some(DRAINING_RETRY + caps::jitter()) });
         }
-        let address = self.client_address(&outlet, parts);
-        let is_proxy = proxy::is_trusted(address, &self.policy.server.trusted_proxies);
+        let address = client_address(policy, &outlet, parts);
+        let is_proxy = proxy::is_trusted(address, &policy.server.trusted_proxies);
         let slot = self.caps.take(address, is_proxy)?;
-        let session = self.sessions.open(address, self.credentials(&parts.headers), Box::new(slot));
+        let session = self.sessions.open(address, credentials(policy, &parts.headers), Box::new(slot));
         if query.is_websocket {
             session.bind_websocket(&outlet);
         }
-        let mut inner = self.inner_request(parts, query, Bytes::new())?;
+        let mut inner = inner_request(policy, parts, query, Bytes::new())?;
         inner.extensions_mut().insert(session.clone());
         let answer = self.call(inner).await?;
         if query.is_websocket || answer.status() != StatusCode::OK {
             return Ok(answer);
         }
-        let limit = self.policy.limits.payload.hard_max_bytes;
+        let limit = policy.limits.payload.hard_max_bytes;
         Ok(handshake::complete(answer, limit, |sid| self.sessions.name(&session, sid)).await)
-    }
-
-    /// Who the request comes from, behind trusted proxies.
-    fn client_address(&self, outlet: &Outlet, parts: &request::Parts) -> IpAddr {
-        proxy::client_address(outlet.remote().ip(), &parts.headers, &self.policy.server.trusted_proxies)
     }
 
     async fn upgrade(
         &self,
+        policy: &Policy,
         session: &Arc<Session>,
         outlet: &Arc<Outlet>,
         parts: &mut request::Parts,
@@ -212,16 +215,17 @@ impl Front {
         if !session.bind_websocket(outlet) {
             return Err(Turn::malformed("the session has asked for a WebSocket before"));
         }
-        self.call(self.inner_request(parts, query, Bytes::new())?).await
+        self.call(inner_request(policy, parts, query, Bytes::new())?).await
     }
 
     async fn poll(
         &self,
+        policy: &Policy,
         session: &Arc<Session>,
         parts: &mut request::Parts,
         query: &Query<'_>,
     ) -> Result<Answer, Turn> {
-        let answer = self.call(self.inner_request(parts, query, Bytes::new())?).await?;
+        let answer = self.call(inner_request(policy, parts, query, Bytes::new())?).await?;
         let (head, body) = answer.into_parts();
         let body = collect(body).await;
         session.tally().wrote_poll_body(&body);
@@ -230,88 +234,20 @@ impl Front {
 
     async fn post(
         &self,
+        policy: &Policy,
         session: &Session,
         parts: &mut request::Parts,
         query: &Query<'_>,
         body: Incoming,
     ) -> Result<Answer, Turn> {
-        let body = self.read_body(&parts.headers, body).await?;
+        let body = read_body(policy, &parts.headers, body).await?;
         for packet in body.split(|byte| *byte == RECORD_SEPARATOR) {
             session.saw(judge(&packet[..packet.len().min(SAMPLE)]), packet.len() as u64);
         }
         if session.closing().is_some() {
             return Err(Turn::malformed("the session sent what it may not, or too much"));
         }
-        self.call(self.inner_request(parts, query, body)?).await
-    }
-
-    /// The whole body, refused before it is buffered when it says that it is too large, and while it is when it is.
-    async fn read_body(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Turn> {
-        let limit = self.policy.limits.payload.hard_max_bytes;
-        let too_large = || Turn::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge);
-        let declared =
-            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if declared.is_some_and(|length| length > limit) {
-            return Err(too_large());
-        }
-        let whole = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, limit).collect()).await;
-        match whole {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Turn::malformed("the body broke off")),
-            Err(_) => Err(Turn::new(StatusCode::REQUEST_TIMEOUT, Code::Malformed)),
-        }
-    }
-
-    /// A request for the library with what it needs and no more. It keeps the parts of the opening request for the
-    /// session's whole life, and each value in them is a slice of hyper's 16 KB head buffer; these are copies.
-    fn inner_request(
-        &self,
-        parts: &mut request::Parts,
-        query: &Query<'_>,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, Turn> {
-        let transport = if query.is_websocket { "websocket" } else { "polling" };
-        let sid = query.sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
-        let uri = format!("{}?EIO=4&transport={transport}{sid}", self.policy.server.path);
-        let uri = Uri::try_from(uri).map_err(|_| Turn::malformed("sid is not a session id"))?;
-        let mut inner = Request::new(Full::new(body));
-        *inner.method_mut() = parts.method.clone();
-        *inner.uri_mut() = uri;
-        // Only one of the two is ever there; by default the first takes the room of six.
-        *inner.headers_mut() = HeaderMap::with_capacity(1);
-        for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
-            let copy =
-                parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
-            if let Some(value) = copy {
-                inner.headers_mut().insert(name, value);
-            }
-        }
-        if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
-            inner.extensions_mut().insert(upgrade);
-        }
-        Ok(inner)
-    }
-
-    /// Copies of the headers in which policy looks for a token.
-    fn credentials(&self, headers: &HeaderMap) -> HeaderMap {
-        let mut kept = HeaderMap::new();
-        for source in &self.policy.auth.token_from {
-            let name = match source {
-                TokenSource::Auth => continue,
-                TokenSource::Header => AUTHORIZATION,
-                TokenSource::Cookie(_) => COOKIE,
-            };
-            if kept.contains_key(&name) {
-                continue;
-            }
-            for value in headers.get_all(&name) {
-                if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
-                    kept.append(name.clone(), copy);
-                }
-            }
-        }
-        kept
+        self.call(inner_request(policy, parts, query, body)?).await
     }
 
     async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, Turn> {
@@ -322,6 +258,78 @@ impl Front {
         let (head, body) = answer.into_parts();
         Ok(Response::from_parts(head, Full::new(collect(body).await)))
     }
+}
+
+/// Who the request comes from, behind trusted proxies.
+fn client_address(policy: &Policy, outlet: &Outlet, parts: &request::Parts) -> IpAddr {
+    proxy::client_address(outlet.remote().ip(), &parts.headers, &policy.server.trusted_proxies)
+}
+
+/// The whole body, refused before it is buffered when it says that it is too large, and while it is when it is.
+async fn read_body(policy: &Policy, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Turn> {
+    let limit = policy.limits.payload.hard_max_bytes;
+    let too_large = || Turn::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge);
+    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let whole = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, limit).collect()).await;
+    match whole {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Turn::malformed("the body broke off")),
+        Err(_) => Err(Turn::new(StatusCode::REQUEST_TIMEOUT, Code::Malformed)),
+    }
+}
+
+/// A request for the library with what it needs and no more. It keeps the parts of the opening request for the
+/// session's whole life, and each value in them is a slice of hyper's 16 KB head buffer; these are copies.
+fn inner_request(
+    policy: &Policy,
+    parts: &mut request::Parts,
+    query: &Query<'_>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Turn> {
+    let transport = if query.is_websocket { "websocket" } else { "polling" };
+    let sid = query.sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+    let uri = format!("{}?EIO=4&transport={transport}{sid}", policy.server.path);
+    let uri = Uri::try_from(uri).map_err(|_| Turn::malformed("sid is not a session id"))?;
+    let mut inner = Request::new(Full::new(body));
+    *inner.method_mut() = parts.method.clone();
+    *inner.uri_mut() = uri;
+    // Only one of the two is ever there; by default the first takes the room of six.
+    *inner.headers_mut() = HeaderMap::with_capacity(1);
+    for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
+        let copy = parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(value) = copy {
+            inner.headers_mut().insert(name, value);
+        }
+    }
+    if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
+        inner.extensions_mut().insert(upgrade);
+    }
+    Ok(inner)
+}
+
+/// Copies of the headers in which policy looks for a token.
+fn credentials(policy: &Policy, headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for source in &policy.auth.token_from {
+        let name = match source {
+            TokenSource::Auth => continue,
+            TokenSource::Header => AUTHORIZATION,
+            TokenSource::Cookie(_) => COOKIE,
+        };
+        if kept.contains_key(&name) {
+            continue;
+        }
+        for value in headers.get_all(&name) {
+            if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+                kept.append(name.clone(), copy);
+            }
+        }
+    }
+    kept
 }
 
 /// The whole of a body that is already in memory, so reading it cannot fail.

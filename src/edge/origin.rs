@@ -3,13 +3,14 @@
 //! CORS alone protects nothing here: a browser sends a WebSocket handshake to any host, and a "simple" POST too. So the
 //! `Origin` header (RFC 6454) is checked on every request, and CORS only tells the browser what was decided.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::config::policy::{AllowedOrigins, Server};
+use crate::config::policy::{AllowedOrigins, Policy, Server};
 
 /// How long browsers may keep a preflight answer; they cap it themselves.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
@@ -44,16 +45,17 @@ fn is_loopback(origin: &HeaderValue) -> bool {
 }
 
 /// The CORS answers for browsers. Exact origins may send credentials (cookie tokens need it); `*` never may.
-pub fn cors(server: &Server) -> CorsLayer {
+pub fn cors(policy: Arc<Policy>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(PREFLIGHT_AGE);
-    match server.allowed_origins.clone() {
+    match policy.server.allowed_origins {
         AllowedOrigins::Any => layer.allow_origin(tower_http::cors::Any),
-        listed => layer
-            .allow_origin(AllowOrigin::predicate(move |origin, _| is_listed(&listed, origin)))
-            .allow_credentials(true),
+        AllowedOrigins::List(_) | AllowedOrigins::Loopback => {
+            let listed = move |origin: &HeaderValue, _: &_| is_listed(&policy.server.allowed_origins, origin);
+            layer.allow_origin(AllowOrigin::predicate(listed)).allow_credentials(true)
+        }
     }
 }
 

@@ -2,11 +2,10 @@
 //!
 //! [`pipeline`] holds the only loop and the order; each stage is a file of its own: [`size`], [`rate_limit`],
 //! [`validate`], [`authorize`], [`rules`]. What a stage can't decide alone comes after the loop: [`route`] and the teams' own limit.
-//! A [`sender::Sender`] is a peer with what it has used up, and a [`trace::Trace`] tells who asks what each stage said. Nothing here waits, and nothing but [`entry`], where events
-//! come in from the protocol library and their answers leave, knows Socket.IO.
+//! A [`sender::Sender`] is a peer with what it has used up, and a [`trace::Trace`] tells who asks what each stage said.
+//! Nothing here waits, and nothing here knows Socket.IO.
 
 pub mod authorize;
-pub mod entry;
 pub mod event_id;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;

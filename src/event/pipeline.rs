@@ -52,13 +52,14 @@ pub struct Context<'e> {
     pub(super) trace: Option<&'e Trace>,
 }
 
-/// Decides what becomes of events. One for the process, shared by all connections.
+/// Decides what becomes of events by one policy. Shared by all connections.
 pub struct Pipeline {
     policy: Arc<Policy>,
-    stages: Vec<Box<dyn Stage>>,
+    stages: Vec<Arc<dyn Stage>>,
+    plugins: Vec<Arc<dyn Stage>>,
     rates: RateLimit,
     team_limit: TeamLimit,
-    shared: SharedBuckets,
+    shared: Arc<SharedBuckets>,
     epoch: Epoch,
 }
 
@@ -128,21 +129,31 @@ impl Pipeline {
         now: Now,
         counters: &RuleCounters,
     ) -> Self {
+        let plugins = plugins.into_iter().map(Arc::from).collect();
+        Self::of(policy, plugins, Arc::new(SharedBuckets::new()), Epoch::at(now), counters)
+    }
+
+    /// The pipeline of another policy that takes this one's place, with the same plugins. What was spent stays spent.
+    pub fn successor(&self, policy: Arc<Policy>, counters: &RuleCounters) -> Self {
+        Self::of(policy, self.plugins.clone(), self.shared.clone(), self.epoch, counters)
+    }
+
+    fn of(
+        policy: Arc<Policy>,
+        plugins: Vec<Arc<dyn Stage>>,
+        shared: Arc<SharedBuckets>,
+        epoch: Epoch,
+        counters: &RuleCounters,
+    ) -> Self {
         let rates = RateLimit::new(&policy.limits.events);
-        let mut stages: Vec<Box<dyn Stage>> =
-            vec![Box::new(Size), Box::new(rates.clone()), Box::new(Validate), Box::new(Authorize)];
+        let mut stages: Vec<Arc<dyn Stage>> =
+            vec![Arc::new(Size), Arc::new(rates.clone()), Arc::new(Validate), Arc::new(Authorize)];
         if !policy.rules.is_empty() {
-            stages.push(Box::new(Rules::new(&policy, counters)));
+            stages.push(Arc::new(Rules::new(&policy, counters)));
         }
-        stages.extend(plugins);
-        Pipeline {
-            stages,
-            rates,
-            team_limit: TeamLimit::new(&policy.limits.events),
-            shared: SharedBuckets::new(),
-            epoch: Epoch::at(now),
-            policy,
-        }
+        stages.extend(plugins.iter().cloned());
+        let team_limit = TeamLimit::new(&policy.limits.events);
+        Pipeline { policy, stages, plugins, rates, team_limit, shared, epoch }
     }
 
     /// What it acts on.

@@ -33,7 +33,8 @@ impl Guard {
     }
 
     fn judge(&self, headers: &HeaderMap) -> Result<(), Declined> {
-        let internal = &self.operations.policy.internal;
+        let policy = (self.operations.policy)();
+        let internal = &policy.internal;
         let Some(token) = &internal.admin_token else {
             let message = format!(
                 "the API is closed: set the environment variable {} to a token of at least 16 bytes where flowgate \

@@ -21,8 +21,8 @@ use crate::metrics::Metrics;
 
 /// What the operators' port looks at and acts on.
 pub struct Operations {
-    /// What is allowed, the admin token among it.
-    pub policy: Arc<Policy>,
+    /// The policy in force, the admin token in it.
+    pub policy: Box<dyn Fn() -> Arc<Policy> + Send + Sync>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Why the process should get no new traffic, if anything speaks against it.

@@ -8,11 +8,9 @@ use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, MessageHandler, Value};
 use socketioxide::socket::Socket;
 
-use super::event_id::EventId;
-use super::now::Now;
-use super::pipeline::{Decision, Pipeline, Refused};
-use super::sender::Sender;
 use crate::config::policy::RefusalDetail;
+use crate::edition::{Current, Edition};
+use crate::event::{Decision, EventId, Now, Refused, Sender};
 use crate::link::session::Session;
 use crate::metrics::{CloseReason, Metrics};
 use crate::reject::{Code, Reject};
@@ -22,13 +20,11 @@ use crate::relay::local::Rooms;
 /// What all sockets' events pass through.
 pub struct EventPath {
     /// Decides.
-    pub pipeline: Pipeline,
+    pub current: Arc<Current>,
     /// Relays.
     pub rooms: Arc<Rooms>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// How much a refusal tells.
-    pub detail: RefusalDetail,
 }
 
 /// One socket's events. The library calls it from the task that reads the connection, so events are handled in the
@@ -84,6 +80,7 @@ impl EventEntry {
 impl MessageHandler<LocalAdapter, Inline> for EventEntry {
     fn call(&self, socket: Arc<Socket>, mut value: Value, ack: Option<i64>) {
         let (id, now) = (EventId::next(), Now::read());
+        let edition = self.path.current.load();
         let Ok(sender) = AckSender::from_message_parts(&socket, &mut value, &ack);
         let answer = |answer: &Answer<'_>| {
             // A client that asks for answers and does not collect them loses its connection, not its answers.
@@ -92,8 +89,8 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             }
         };
         let decided = match &value {
-            Value::Str(text, None) => self.path.pipeline.decide(&self.sender, text, id, now),
-            _ => Err(self.binary(now)),
+            Value::Str(text, None) => edition.pipeline.decide(&self.sender, text, id, now),
+            _ => Err(self.binary(&edition, now)),
         };
         match decided {
             Ok(decision) => {
@@ -103,7 +100,7 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             }
             Err(refused) => {
                 self.refuse(id, &refused, now);
-                answer(&Answer::refused(&refused.reject, self.path.detail));
+                answer(&Answer::refused(&refused.reject, edition.policy.refusal_detail));
             }
         }
     }
@@ -112,8 +109,8 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
 impl EventEntry {
     /// The library has been told to take no attachments, so this is a second lock on that door.
     #[cold]
-    fn binary(&self, now: Now) -> Refused {
-        let charged = self.path.pipeline.charge(&self.sender, now);
+    fn binary(&self, edition: &Edition, now: Now) -> Refused {
+        let charged = edition.pipeline.charge(&self.sender, now);
         charged.err().unwrap_or_else(|| Refused {
             reject: Reject::new(Code::InvalidPayload, "binary payloads are not relayed"),
             stage: "entry",

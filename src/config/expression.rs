@@ -4,7 +4,7 @@
 //! without regular expressions, optional values and messages. So an expression looks at each value that it names once for
 //! each time that it names it, and it is short: what it costs is bounded by its own length and that of the event.
 //!
-//! [`Facts`] is what it may look at. Nothing is made into a CEL value before an expression asks for it.
+//! [`Facts`] is what a rule about an event may look at, [`ListenerFacts`] what one about a listener may. Nothing is made into a CEL value before an expression asks for it.
 
 mod check;
 mod facts;
@@ -15,11 +15,12 @@ use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{IdedExpr, SourceInfo};
 use cel::common::types::CelBool;
+use cel::context::VariableResolver;
 use cel::parser::Macro;
 use cel::{Context, Env, ExecutionError, ParseErrors, Value};
 
-pub use check::{Fields, Reads};
-pub use facts::{EventFacts, Facts, Id, PeerFacts};
+pub use check::{Fields, Reads, Scope};
+pub use facts::{EventFacts, Facts, Id, ListenerFacts, PeerFacts};
 pub use json::{Claims, MAX_CLAIMS};
 
 use super::problem::closest;
@@ -95,8 +96,8 @@ fn environment() -> Arc<Env> {
 }
 
 impl Expression {
-    /// Parses and checks.
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+    /// Parses and checks an expression that is to be evaluated on facts of this scope.
+    pub(super) fn parse(text: &str, scope: Scope) -> Result<Self, Fault> {
         if text.len() > MAX_BYTES {
             return Err(Fault {
                 found: format!("an expression of {} bytes; at most {MAX_BYTES} are read", text.len()),
@@ -106,7 +107,7 @@ impl Expression {
         }
         check::before_parsing(text)?;
         let (root, source) = parsed(text)?;
-        let reads = check::check(&root, &source)?;
+        let reads = check::check(&root, &source, scope)?;
         Ok(Expression { root, source, reads })
     }
 
@@ -115,11 +116,11 @@ impl Expression {
         &self.reads
     }
 
-    /// Its answer.
+    /// Its answer on facts of the scope that it was parsed for.
     ///
     /// # Errors
     /// Where it comes to none. CEL's `&&` and `||` have an answer if either side alone decides it.
-    pub fn evaluate(&self, facts: &Facts<'_>) -> Result<bool, Failure> {
+    pub fn evaluate(&self, facts: &dyn VariableResolver) -> Result<bool, Failure> {
         // Whatever a client can make of an event must not end its connection's task, nor those of others that wait for
         // locks; the interpreter is not ours.
         let evaluated = catch_unwind(AssertUnwindSafe(|| {
@@ -153,7 +154,7 @@ impl Part<'_> {
     }
 
     /// Evaluates it on what no client sent, so that the error may be quoted. Only for the time of loading.
-    pub(super) fn try_on(&self, facts: &Facts<'_>) -> Result<(), (Failure, String)> {
+    pub(super) fn try_on(&self, facts: &dyn VariableResolver) -> Result<(), (Failure, String)> {
         let tried = catch_unwind(AssertUnwindSafe(|| match resolve(self.part, facts) {
             Ok(Answer { boolean: Some(_), .. }) => Ok(()),
             Ok(answer) => Err((Failure::NotBoolean, answer.kind)),
@@ -170,7 +171,7 @@ struct Answer {
     kind: String,
 }
 
-fn resolve(root: &IdedExpr, facts: &Facts<'_>) -> Result<Answer, ExecutionError> {
+fn resolve(root: &IdedExpr, facts: &dyn VariableResolver) -> Result<Answer, ExecutionError> {
     let mut scope = ROOT.new_inner_scope();
     scope.set_variable_resolver(facts);
     let value = Value::resolve_val(root, &scope)?;

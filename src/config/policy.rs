@@ -35,6 +35,8 @@ pub struct Policy {
     pub events: HashMap<Arc<str>, Arc<EventPolicy>>,
     /// Who may send what, beyond that, in the order of the file.
     pub rules: Vec<Arc<Rule>>,
+    /// Who may hear what, in the order of the file.
+    pub audience: Vec<Arc<AudienceRule>>,
     /// How the process goes down.
     pub drain: Drain,
 }
@@ -43,7 +45,10 @@ impl Policy {
     /// The claims that rules look at, each once. Peers keep these and no others.
     pub fn claims_read(&self) -> BTreeSet<&str> {
         let judging = self.rules.iter().filter(|rule| rule.mode != RuleMode::Off);
-        judging.flat_map(|rule| &rule.expression.reads().claims).map(|claim| &**claim).collect()
+        let judging = judging.map(|rule| &rule.expression);
+        let deciding = self.audience.iter().filter(|rule| rule.mode != RuleMode::Off);
+        let expressions = judging.chain(deciding.map(|rule| &rule.expression));
+        expressions.flat_map(|expression| &expression.reads().claims).map(|claim| &**claim).collect()
     }
 }
 
@@ -460,6 +465,35 @@ impl Rule {
     }
 }
 
+/// One `[[audience]]`.
+#[derive(Debug)]
+pub struct AudienceRule {
+    /// The name by which layers merge, and by which metrics and logs speak of it.
+    pub name: Arc<str>,
+    /// `audience.NAME`.
+    pub key: Arc<str>,
+    /// The types that it is on.
+    pub on: Vec<Glob>,
+    /// The teams in which it is; `None` for all.
+    pub teams: Option<Vec<Glob>>,
+    /// What lets a peer hear them.
+    pub expression: Expression,
+    /// What follows where it does not.
+    pub mode: RuleMode,
+}
+
+impl AudienceRule {
+    /// Whether it is on this type.
+    pub fn is_on(&self, kind: &str) -> bool {
+        self.on.iter().any(|pattern| pattern.matches(kind))
+    }
+
+    /// Whether it is in this team.
+    pub fn is_in(&self, team: &str) -> bool {
+        self.teams.as_ref().is_none_or(|teams| teams.iter().any(|pattern| pattern.matches(team)))
+    }
+}
+
 /// `mode` of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleMode {
@@ -504,6 +538,31 @@ impl Glob {
         }
         true
     }
+
+    /// Whether it matches everything that `other` matches.
+    ///
+    /// A character that stands in no pattern takes the place of each `*` of `other`. Where this matches that text, it has a
+    /// `*` over each of them, and so matches whatever stands there; where it does not, that text is one it misses.
+    pub fn covers(&self, other: &Glob) -> bool {
+        const IN_NO_PATTERN: &str = "\u{1}";
+        self.matches(&other.pattern.replace('*', IN_NO_PATTERN))
+    }
+
+    /// Whether there is a text that both match.
+    pub fn overlaps(&self, other: &Glob) -> bool {
+        match (self.pattern.split_once('*'), other.pattern.split_once('*')) {
+            (None, _) => other.matches(&self.pattern),
+            (_, None) => self.matches(&other.pattern),
+            // The longer beginning, whatever stands between stars in the one and then in the other, and the longer end: both
+            // match that, if their beginnings and ends agree as far as both go.
+            (Some((start, rest)), Some((other_start, other_rest))) => {
+                let end = rest.rsplit('*').next().unwrap_or_default();
+                let other_end = other_rest.rsplit('*').next().unwrap_or_default();
+                (start.starts_with(other_start) || other_start.starts_with(start))
+                    && (end.ends_with(other_end) || other_end.ends_with(end))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -526,6 +585,26 @@ mod tests {
             for text in no {
                 assert!(!glob.matches(text), "{pattern} should not match {text}");
             }
+        }
+    }
+
+    #[test]
+    fn globs_overlap_where_a_text_matches_both() {
+        for (one, other, expected) in [
+            ("task-deleted", "task-deleted", true),
+            ("task-deleted", "task-*", true),
+            ("task-*", "task-deleted", true),
+            ("task-deleted", "comment-*", false),
+            ("*", "comment-*", true),
+            ("*-added", "comment-*", true),
+            ("comment-added*", "comment-*", true),
+            ("task-*", "comment-*", false),
+            ("*-added", "*-read", false),
+            ("a*b*c", "ab*", true),
+            ("a*b", "*a", false),
+        ] {
+            assert_eq!(Glob::new(one).overlaps(&Glob::new(other)), expected, "{one} {other}");
+            assert_eq!(Glob::new(other).overlaps(&Glob::new(one)), expected, "{other} {one}");
         }
     }
 }

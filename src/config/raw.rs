@@ -20,6 +20,8 @@ pub(super) struct Raw {
     pub events: BTreeMap<String, Event>,
     #[serde(default)]
     pub rules: Vec<Rule>,
+    #[serde(default)]
+    pub audience: Vec<Audience>,
     pub drain: Drain,
 }
 
@@ -236,6 +238,16 @@ pub(super) struct Rule {
     pub name: String,
     pub on: Option<Vec<String>>,
     pub allow_if: Option<String>,
+    pub mode: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audience {
+    pub name: String,
+    pub on: Option<Vec<String>>,
+    pub teams: Option<Vec<String>>,
+    pub hear_if: Option<String>,
     pub mode: Option<String>,
 }
 

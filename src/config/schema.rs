@@ -51,6 +51,7 @@ const SECTIONS: Keys = &[
     ("refusals", Table(&[("detail", Text)])),
     ("events", Named(&Table(EVENT))),
     ("rules", Entries { by: "name", entry: &Table(RULE) }),
+    ("audience", Entries { by: "name", entry: &Table(AUDIENCE) }),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
 ];
 
@@ -125,6 +126,8 @@ const EVENT: Keys = &[
 ];
 
 const RULE: Keys = &[("name", Text), ("on", Texts), ("allow_if", Text), ("mode", Text)];
+
+const AUDIENCE: Keys = &[("name", Text), ("on", Texts), ("teams", Texts), ("hear_if", Text), ("mode", Text)];
 
 impl Shape {
     /// Whether it is one setting, and no place for several.

@@ -100,6 +100,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             .map(|event| (event.name.clone(), Arc::new(event)))
             .into(),
         rules: Vec::new(),
+        audience: Vec::new(),
         drain: Drain { spread: second, deadline: second },
     };
     edit(&mut policy);

@@ -101,6 +101,7 @@ fn policy() -> Policy {
         refusal_detail: RefusalDetail::Code,
         events: HashMap::new(),
         rules: Vec::new(),
+        audience: Vec::new(),
         drain: Drain { spread: Duration::ZERO, deadline: Duration::from_secs(1) },
     }
 }

@@ -268,7 +268,7 @@ fn types(raw: &[raw::Type], at: &KeyPath, report: &mut Report<'_>) -> Option<Typ
             continue;
         }
         let glob = Glob::new(entry.pattern.as_str());
-        if let Some((earlier, _)) = globs.iter().find(|(earlier, _)| covers(earlier, &glob)) {
+        if let Some((earlier, _)) = globs.iter().find(|(earlier, _)| earlier.covers(&glob)) {
             report.refuse(
                 &at,
                 format!("it never matches, since {:?} before it matches all that it would", earlier.as_str()),
@@ -279,13 +279,4 @@ fn types(raw: &[raw::Type], at: &KeyPath, report: &mut Report<'_>) -> Option<Typ
         globs.push((glob, policy));
     }
     right.then_some((exact, globs))
-}
-
-/// Whether everything that `later` matches is matched by `earlier`.
-///
-/// A character that stands in no pattern takes the place of each `*` of `later`. Where `earlier` matches that text, it
-/// has a `*` over each of them, and so matches whatever stands there; where it does not, that text is one it misses.
-pub(super) fn covers(earlier: &Glob, later: &Glob) -> bool {
-    const IN_NO_PATTERN: &str = "\u{1}";
-    earlier.matches(&later.as_str().replace('*', IN_NO_PATTERN))
 }

@@ -1,5 +1,6 @@
 //! From raw settings to the policy: everything that types cannot say is checked here, and every fault is collected.
 
+mod audience;
 mod auth;
 mod events;
 mod keys;
@@ -55,6 +56,8 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     );
     let mut events = events::compile(&raw.events, &mut report);
     let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
+    let doors = audience::Doors { mode: &raw.auth.mode, anonymous: raw.rooms.anonymous.as_deref() };
+    let audience = audience::compile(&raw.audience, events.as_ref(), &doors, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
         Some(Policy {
@@ -66,6 +69,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             refusal_detail: refusal_detail?,
             events: events?,
             rules: rules?,
+            audience: audience?,
             drain: drain?,
         })
     })();

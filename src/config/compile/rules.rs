@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Report;
 use super::events::{LONGEST_NAME, OWN_FIELDS, unusable};
-use crate::config::expression::{Expression, Failure, Fault, Part};
+use crate::config::expression::{Expression, Failure, Fault, Part, Scope};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
     AppliedRule, EventPolicy, FieldKind, Glob, Presence, Rule, RuleMode, TypePolicy, TypeRules, TypedPayload,
@@ -20,8 +20,9 @@ use crate::config::problem::closest;
 use crate::config::raw;
 
 use sample::Sample;
+pub(super) use sample::{ADDRESS, NOON};
 
-type Events = HashMap<Arc<str>, Arc<EventPolicy>>;
+pub(super) type Events = HashMap<Arc<str>, Arc<EventPolicy>>;
 
 /// Compiles every rule, and puts each beside the types that it judges. Without `events`, because something is wrong with
 /// them, rules are checked by themselves only. `nobody_is_asked` who they are with `auth.mode = "off"`.
@@ -59,7 +60,7 @@ fn one_rule(index: usize, raw: &raw::Rule, at: &KeyPath, report: &mut Report<'_>
     }
     let on = on(raw.on.as_deref(), &at.key("on"), report);
     let expression = match &raw.allow_if {
-        Some(text) => expression(text, &at.key("allow_if"), report),
+        Some(text) => expression(text, Scope::Event, &at.key("allow_if"), report),
         None => {
             let mend = r#"write allow_if = '…', such as '"editor" in peer.roles'"#;
             report.missing(&at.key("allow_if"), "no expression", mend);
@@ -78,7 +79,7 @@ fn one_rule(index: usize, raw: &raw::Rule, at: &KeyPath, report: &mut Report<'_>
     })
 }
 
-fn on(raw: Option<&[String]>, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<Glob>> {
+pub(super) fn on(raw: Option<&[String]>, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<Glob>> {
     let mend = r#"write the types that it judges, such as on = ["task-deleted"], or ["*"] for all"#;
     match raw {
         None => {
@@ -93,8 +94,13 @@ fn on(raw: Option<&[String]>, at: &KeyPath, report: &mut Report<'_>) -> Option<V
     }
 }
 
-fn expression(text: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Expression> {
-    match Expression::parse(text) {
+pub(super) fn expression(
+    text: &str,
+    scope: Scope,
+    at: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<Expression> {
+    match Expression::parse(text, scope) {
         Ok(expression) => Some(expression),
         Err(Fault { found, mend, did_you_mean }) => {
             let mut problem = report.problem(at, found, mend);
@@ -124,13 +130,13 @@ fn against_events(
 ) {
     let known = report.problems.len();
     for (index, pattern) in rule.on.iter().enumerate() {
-        if !types(events).any(|(_, _, type_pattern, _)| overlap(pattern, type_pattern)) {
+        if !types(events).any(|(_, _, type_pattern, _)| pattern.overlaps(&Glob::new(type_pattern))) {
             no_such_type(pattern, &at.key("on").index(index), events, report);
         }
     }
     let mut judged: Vec<Judged<'_>> = types(events)
         .filter_map(|(event, payload, type_pattern, policy)| {
-            let pattern = rule.on.iter().find(|pattern| overlap(pattern, type_pattern))?;
+            let pattern = rule.on.iter().find(|pattern| pattern.overlaps(&Glob::new(type_pattern)))?;
             // Of a glob that the rule is on a part of, that part.
             let narrower = if type_pattern.contains('*') { pattern.as_str() } else { type_pattern };
             let narrower = if Glob::new(type_pattern).matches(narrower) { narrower } else { type_pattern };
@@ -147,7 +153,9 @@ fn against_events(
 }
 
 /// Every type of every event: its event and payload, its name or glob, and its policy.
-fn types(events: &Events) -> impl Iterator<Item = (&EventPolicy, &TypedPayload, &str, &TypePolicy)> {
+pub(super) fn types(
+    events: &Events,
+) -> impl Iterator<Item = (&EventPolicy, &TypedPayload, &str, &TypePolicy)> {
     events.values().filter_map(|event| Some((&**event, event.typed.as_ref()?))).flat_map(
         |(event, payload)| {
             let exact = payload.exact_types.iter().map(|(name, policy)| (&**name, policy));
@@ -157,7 +165,7 @@ fn types(events: &Events) -> impl Iterator<Item = (&EventPolicy, &TypedPayload, 
     )
 }
 
-fn no_such_type(pattern: &Glob, at: &KeyPath, events: &Events, report: &mut Report<'_>) {
+pub(super) fn no_such_type(pattern: &Glob, at: &KeyPath, events: &Events, report: &mut Report<'_>) {
     let found = format!("{:?} matches no type of any event", pattern.as_str());
     let mut names: Vec<&str> = types(events).map(|(_, _, name, _)| name).collect();
     names.sort_unstable();
@@ -168,23 +176,6 @@ fn no_such_type(pattern: &Glob, at: &KeyPath, events: &Events, report: &mut Repo
     let mut problem = report.problem(at, found, mend);
     problem.did_you_mean = closest(pattern.as_str(), names);
     report.problems.push(problem);
-}
-
-/// Whether there is a text that both match.
-fn overlap(one: &Glob, other: &str) -> bool {
-    let two = Glob::new(other);
-    match (one.as_str().split_once('*'), other.split_once('*')) {
-        (None, _) => two.matches(one.as_str()),
-        (_, None) => one.matches(other),
-        // The longer beginning, whatever stands between stars in the one and then in the other, and the longer end: both
-        // match that, if their beginnings and ends agree as far as both go.
-        (Some((start, rest)), Some((other_start, other_rest))) => {
-            let end = rest.rsplit('*').next().unwrap_or_default();
-            let other_end = other_rest.rsplit('*').next().unwrap_or_default();
-            (start.starts_with(other_start) || other_start.starts_with(start))
-                && (end.ends_with(other_end) || other_end.ends_with(end))
-        }
-    }
 }
 
 /// Says which fields of the payload no event that the rule judges can have.
@@ -286,7 +277,7 @@ fn of_values(failure: Failure, part: &Part<'_>) -> bool {
         && part.any_path(|path| !matches!(path, ["now"] | ["event", "name" | "type" | "timestamp"]))
 }
 
-fn describe(part: &Part<'_>, failure: Failure, said: &str) -> (String, &'static str) {
+pub(super) fn describe(part: &Part<'_>, failure: Failure, said: &str) -> (String, &'static str) {
     let place = part.place();
     match failure {
         Failure::NotBoolean => (
@@ -311,40 +302,15 @@ fn attach(rule: &Arc<Rule>, events: &mut Events) {
         let exact = payload.exact_types.iter_mut().map(|(name, policy)| (&**name, policy));
         let globs = payload.glob_types.iter_mut().map(|(glob, policy)| (glob.as_str(), policy));
         for (pattern, policy) in exact.chain(globs) {
-            if !rule.on.iter().any(|on| overlap(on, pattern)) {
+            if !rule.on.iter().any(|on| on.overlaps(&Glob::new(pattern))) {
                 continue;
             }
-            let always = rule.on.iter().any(|on| super::events::covers(on, &Glob::new(pattern)));
+            let always = rule.on.iter().any(|on| on.covers(&Glob::new(pattern)));
             let rules = policy
                 .rules
                 .get_or_insert_with(|| TypeRules { rules: Vec::new(), fields: Default::default() });
             rules.fields.extend(&rule.expression.reads().fields);
             rules.rules.push(AppliedRule { rule: rule.clone(), always });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_overlap_where_a_text_matches_both() {
-        for (one, other, expected) in [
-            ("task-deleted", "task-deleted", true),
-            ("task-deleted", "task-*", true),
-            ("task-*", "task-deleted", true),
-            ("task-deleted", "comment-*", false),
-            ("*", "comment-*", true),
-            ("*-added", "comment-*", true),
-            ("comment-added*", "comment-*", true),
-            ("task-*", "comment-*", false),
-            ("*-added", "*-read", false),
-            ("a*b*c", "ab*", true),
-            ("a*b", "*a", false),
-        ] {
-            assert_eq!(overlap(&Glob::new(one), other), expected, "{one} {other}");
-            assert_eq!(overlap(&Glob::new(other), one), expected, "{other} {one}");
         }
     }
 }

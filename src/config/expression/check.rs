@@ -19,8 +19,31 @@ const MAX_BRACKETS: usize = 40;
 /// Other signs in one expression, dots among them. What the parser makes of each may stand inside what it makes of the next.
 const MAX_SIGNS: usize = 256;
 
-/// What an expression may look at.
-const VARIABLES: [&str; 3] = ["peer", "event", "now"];
+/// What kind of thing an expression decides, and so what it may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Whether an event may pass: `peer`, `event`, `now`.
+    Event,
+    /// Whether a peer hears something in a team: `peer`, `team`, `now`.
+    Listener,
+}
+
+impl Scope {
+    const fn variables(self) -> [&'static str; 3] {
+        match self {
+            Scope::Event => ["peer", "event", "now"],
+            Scope::Listener => ["peer", "team", "now"],
+        }
+    }
+
+    const fn example_of_has(self) -> &'static str {
+        match self {
+            Scope::Event => "has(event.taskId)",
+            Scope::Listener => "has(peer.claims.plan)",
+        }
+    }
+}
+
 const PEER: [&str; 5] = ["sub", "teams", "roles", "claims", "address"];
 const EVENT: [&str; 5] = ["name", "type", "taskId", "timestamp", "payload"];
 
@@ -87,6 +110,8 @@ pub struct Reads {
     pub claims: BTreeSet<Box<str>>,
     /// The fields of the payload.
     pub fields: Fields,
+    /// Whether it looks at the team.
+    pub team: bool,
 }
 
 /// Some fields of a payload.
@@ -149,14 +174,15 @@ pub(super) fn expand_has(
 }
 
 /// Looks through the whole expression.
-pub(super) fn check(root: &IdedExpr, source: &SourceInfo) -> Result<Reads, Fault> {
-    let mut walk = Walk { source, reads: Reads::default() };
+pub(super) fn check(root: &IdedExpr, source: &SourceInfo, scope: Scope) -> Result<Reads, Fault> {
+    let mut walk = Walk { source, scope, reads: Reads::default() };
     walk.visit(root, 0)?;
     Ok(walk.reads)
 }
 
 struct Walk<'a> {
     source: &'a SourceInfo,
+    scope: Scope,
     reads: Reads,
 }
 
@@ -196,6 +222,16 @@ impl Walk<'_> {
     fn path(&mut self, expr: &IdedExpr, path: &[&str]) -> Result<(), Fault> {
         match *path {
             ["now"] => Ok(()),
+            [name @ ("peer" | "event" | "team"), ..] if !self.scope.variables().contains(&name) => {
+                Err(self.no_variable(expr, name))
+            }
+            ["team"] => {
+                self.reads.team = true;
+                Ok(())
+            }
+            ["team", ..] => {
+                Err(self.fault(expr, "`team` is a text and has no fields", "write `team` by itself"))
+            }
             [name] if TYPES.contains(&name) => Ok(()),
             [name @ ("peer" | "event")] => {
                 let fields: &[&str] = if name == "peer" { &PEER } else { &EVENT };
@@ -221,12 +257,15 @@ impl Walk<'_> {
             }
             ["peer", field, ..] => self.field(expr, "peer", field, &PEER),
             ["event", field, ..] => self.field(expr, "event", field, &EVENT),
-            [name, ..] => {
-                let found = format!("{}: `{name}` is no variable", place(expr, self.source));
-                Err(unknown(found, name, VARIABLES, format!("write {}", any_of(VARIABLES))))
-            }
+            [name, ..] => Err(self.no_variable(expr, name)),
             [] => Ok(()),
         }
+    }
+
+    fn no_variable(&self, expr: &IdedExpr, name: &str) -> Fault {
+        let variables = self.scope.variables();
+        let found = format!("{}: `{name}` is no variable", place(expr, self.source));
+        unknown(found, name, variables, format!("write {}", any_of(variables)))
     }
 
     fn field(&self, expr: &IdedExpr, of: &str, field: &str, fields: &[&'static str]) -> Result<(), Fault> {
@@ -256,7 +295,9 @@ impl Walk<'_> {
                 "`matches` takes a regular expression, and a rule's time is bounded",
                 "write `startsWith`, `endsWith`, `contains` or `in`",
             ),
-            HAS => refused("`has` takes one field", "write it as in has(event.taskId)"),
+            HAS => {
+                refused("`has` takes one field", &format!("write it as in {}", self.scope.example_of_has()))
+            }
             DURATION if !matches!(call.args.as_slice(), [IdedExpr { expr: Expr::Literal(_), .. }]) => {
                 refused(
                     "`duration` of something else than a text that is written out",

@@ -1,4 +1,4 @@
-//! What an expression may look at: `peer`, `event` and `now`, each made into a CEL value when it is asked for.
+//! What an expression may look at: `peer`, `event` or `team`, and `now`, each made into a CEL value when it is asked for.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -79,6 +79,37 @@ impl VariableResolver for Facts<'_> {
         match variable {
             "peer" => Some(CowVal::Borrowed(&self.peer)),
             "event" => Some(CowVal::Borrowed(&self.event)),
+            "now" => Some(CowVal::owned(timestamp(self.now))),
+            _ => None,
+        }
+    }
+}
+
+/// One peer in its teams: what decides what it hears there.
+#[derive(Debug)]
+pub struct ListenerFacts<'a> {
+    peer: View<Cached<PeerFacts<'a>, Names<'a>>>,
+    team: &'a str,
+    now: SystemTime,
+}
+
+impl<'a> ListenerFacts<'a> {
+    /// The facts of one peer at `now`, in no team yet.
+    pub fn new(peer: PeerFacts<'a>, now: SystemTime) -> Self {
+        ListenerFacts { peer: View(Cached { facts: peer, made: Names::default() }), team: "", now }
+    }
+
+    /// Moves on to another team; what has been made of the peer stays.
+    pub fn enter(&mut self, team: &'a str) {
+        self.team = team;
+    }
+}
+
+impl VariableResolver for ListenerFacts<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        match variable {
+            "peer" => Some(CowVal::Borrowed(&self.peer)),
+            "team" => Some(CowVal::owned(CelString::from(self.team))),
             "now" => Some(CowVal::owned(timestamp(self.now))),
             _ => None,
         }

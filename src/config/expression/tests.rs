@@ -20,7 +20,8 @@ fn claims() -> Json {
 
 /// What comes of `text` for ann of the teams red and blue, a minute after her event.
 fn answer(text: &str, payload: &str) -> Result<bool, Failure> {
-    let expression = Expression::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+    let expression =
+        Expression::parse(text, Scope::Event).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
     let reads = expression.reads();
     let claims =
         Claims::keep(claims().as_object().unwrap(), reads.claims.iter().map(|claim| &**claim)).unwrap();
@@ -96,7 +97,7 @@ fn a_payload_is_read_in_one_way_or_not_at_all() {
 
 #[test]
 fn reads_are_what_is_named() {
-    let reads = |text| Expression::parse(text).unwrap().reads().clone();
+    let reads = |text| Expression::parse(text, Scope::Event).unwrap().reads().clone();
     let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
     let read =
         reads(r#"has(peer.claims.a) && peer.claims["b c"].d == event.payload.x.y + event.payload["z"]"#);
@@ -137,7 +138,7 @@ fn what_cannot_be_is_pointed_at() {
         (&("1".to_owned() + &"+1".repeat(300)), "an expression with 300 signs", None),
         (&("1".to_owned() + &"+1".repeat(200)), "column 1: more than 32 operators inside each other", None),
     ] {
-        let Err(fault) = Expression::parse(text) else { panic!("{text} should be refused") };
+        let Err(fault) = Expression::parse(text, Scope::Event) else { panic!("{text} should be refused") };
         assert!(fault.found.contains(found), "{text}\nwants {found}\nhas   {}", fault.found);
         assert_eq!(fault.did_you_mean.as_deref(), meant, "{text}");
         assert!(!fault.mend.is_empty(), "{text}");
@@ -165,7 +166,7 @@ fn no_expression_is_too_much_for_the_stack() {
         nested("", "true", "&&true", 120),
         nested("", "peer.sub", "[0]", 40),
     ] {
-        if let Ok(expression) = Expression::parse(&text) {
+        if let Ok(expression) = Expression::parse(&text, Scope::Event) {
             let peer =
                 PeerFacts { subject: None, teams: &[], roles: &[], claims: None, address: [0; 4].into() };
             let event = EventFacts {
@@ -193,4 +194,44 @@ fn claims_are_bounded_and_never_shown() {
     assert!(Claims::keep(large, ["a"]).is_err_and(|bytes| bytes > MAX_CLAIMS));
     assert!(Claims::keep(large, ["b"]).is_err_and(|bytes| bytes > MAX_CLAIMS));
     assert!(Claims::keep(large, ["c"]).is_ok());
+}
+
+#[test]
+fn a_listener_is_judged_by_peer_team_and_time() {
+    let facts = PeerFacts {
+        subject: Some("ann"),
+        teams: &["red".into(), "blue".into()],
+        roles: &["editor".into()],
+        claims: None,
+        address: [192, 0, 2, 7].into(),
+    };
+    let mut facts = ListenerFacts::new(facts, noon());
+    facts.enter("blue");
+    for (text, expected) in [
+        (r#"team == "blue" && team in peer.teams"#, Ok(true)),
+        (r#"team.startsWith("b") && size(team) == 4 && "editor" in peer.roles"#, Ok(true)),
+        (r#"now < timestamp("2026-03-02T00:00:00Z") && peer.sub == "ann""#, Ok(true)),
+        (r#"has(peer.claims.plan) && peer.claims.plan == "pro""#, Ok(false)),
+        (r#"peer.claims.plan == "pro""#, Err(Failure::Absent)),
+        ("team > 1", Err(Failure::Type)),
+    ] {
+        let expression =
+            Expression::parse(text, Scope::Listener).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+        assert_eq!(expression.evaluate(&facts), expected, "{text}");
+        assert_eq!(expression.reads().team, text.contains("team"), "{text}");
+    }
+    facts.enter("red");
+    assert_eq!(Expression::parse("team == \"red\"", Scope::Listener).unwrap().evaluate(&facts), Ok(true));
+    for (text, scope, found) in [
+        ("event.type == \"x\"", Scope::Listener, "column 1: `event` is no variable"),
+        ("true || has(event.taskId)", Scope::Listener, "`event` is no variable"),
+        ("team == \"x\"", Scope::Event, "column 1: `team` is no variable"),
+        ("team.name == \"x\"", Scope::Listener, "column 1: `team` is a text and has no fields"),
+        ("has(peer.sub, 1)", Scope::Listener, "`has` takes one field"),
+    ] {
+        let Err(fault) = Expression::parse(text, scope) else { panic!("{text} should be refused") };
+        assert!(fault.found.contains(found), "{text}\nwants {found}\nhas   {}", fault.found);
+        let other = if scope == Scope::Event { "`event`" } else { "`team`" };
+        assert!(!found.contains("no variable") || fault.mend.contains(other), "{}", fault.mend);
+    }
 }

@@ -111,6 +111,22 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[[rules]]\nname = \"r\"\non = [\"task-deleted\"]\nallow_if = 'has(event.payload.title)'", &["rules[name=\"r\"].allow_if: `event.payload.title` is a field that no event it judges may have; declare it in `fields`"]),
     ("[[events.database-change.types]]\nmatch = \"board-renamed\"\ntask_id = \"forbidden\"\n[[rules]]\nname = \"r\"\non = [\"*\"]\nallow_if = 'event.taskId != 3'", &["rules[name=\"r\"].allow_if: it has no answer for any \"board-renamed\" of \"database-change\": it asks for a field that is not there; ask for what such an event has"]),
     ("[[events.database-change.types]]\nmatch = \"board-renamed\"\ntask_id = \"forbidden\"\n[[rules]]\nname = \"r\"\non = [\"board-*\"]\nallow_if = 'event.type == \"x\" && event.taskId != 3'", &["rules[name=\"r\"].allow_if: column 22: it asks for a field that is not there: "]),
+    // Who may hear what.
+    ("[[audience]]\non = []", &["audience[0]: an entry without `name`; add name = \"…\""]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]", &["audience[name=\"a\"].hear_if: no expression; write hear_if = '…'"]),
+    ("[[audience]]\nname = \"a\"\nhear_if = 'true'", &["audience[name=\"a\"].on: no types; write the types that it judges"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deletd\"]\nhear_if = 'true'", &["audience[name=\"a\"].on[0]: \"task-deletd\" matches no type of any event; did you mean `task-deleted`?"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true'\nteams = []", &["audience[name=\"a\"].teams: no teams, so the rule could never judge anybody"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true'\nteams = [\"red\", \"a:b\"]", &["audience[name=\"a\"].teams[1]: \"a:b\" matches no team, since no team's name holds ':'; write names or globs"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true'\nteams = [\"\"]", &["audience[name=\"a\"].teams[0]: an empty name"]),
+    ("auth.mode = \"off\"\n[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true'\nteams = [\"red\"]", &["audience[name=\"a\"].teams[0]: \"red\" matches no team, since auth.mode is \"off\""]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true'\nmode = \"watch\"", &["audience[name=\"a\"].mode: found \"watch\"; write `enforce`, `observe` or `off`"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true'\nallow_if = 'true'", &["audience[name=\"a\"].allow_if: unknown key; known here: `name`, `on`, `teams`, `hear_if` or `mode`"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'event.taskId == 1'", &["audience[name=\"a\"].hear_if: column 1: `event` is no variable; write `peer`, `team` or `now`"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true && peer.rols == []'", &["audience[name=\"a\"].hear_if: column 9: `peer` has no field `rols`; did you mean `roles`?"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'true || team'", &["audience[name=\"a\"].hear_if: column 9: a value of type string, where true or false is needed; compare it"]),
+    ("[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'team > 1'", &["audience[name=\"a\"].hear_if: column 1: an operator or a function does not take values of these types: "]),
+    ("auth.mode = \"off\"\n[[audience]]\nname = \"a\"\non = [\"task-deleted\"]\nhear_if = 'peer.sub == \"ann\"'", &["audience[name=\"a\"].hear_if: column 1: it asks for a field that is not there: No such key: sub; ask first, as in has(peer.sub)"]),
     // What may be sent.
     ("[events.chat]\npayload = \"any\"", &["events.chat.emit: no name to relay this event under; write emit"]),
     ("[events.connect]\nemit = \"a\"\npayload = \"any\"", &["events.connect: \"connect\" is a name that Socket.IO keeps"]),
@@ -463,6 +479,10 @@ fn what_is_possible_but_doubtful_is_warned_of() {
         (
             "[[rules]]\nname = \"r\"\non = [\"task-created\"]\nallow_if = 'event.taskId != 3'",
             "rules[name=\"r\"].allow_if: it has no answer for a \"task-created\" without what is optional: it asks for a field that is not there",
+        ),
+        (
+            "auth.mode = \"optional\"\nrooms.anonymous = \"lobby\"\n[[audience]]\nname = \"a\"\non = [\"*\"]\nhear_if = 'peer.sub != \"x\"'",
+            "app.toml: audience[name=\"a\"].hear_if: it has no answer for a peer without a token: it asks for a field that is not there; ask first",
         ),
         (
             &format!("{issuer}jwks_url = \"http://b.example\"\ninsecure_http = true"),

@@ -11,11 +11,11 @@ use crate::config::expression::{EventFacts, Facts, Id, PeerFacts};
 use crate::config::policy::{FieldKind, Presence, Rule};
 
 /// 2026-03-01T12:00:00Z; seconds since the Unix epoch. Samples must not depend on the day on which they are tried.
-const NOON: u64 = 1_772_366_400;
+pub(in crate::config::compile) const NOON: u64 = 1_772_366_400;
 const NOON_TEXT: &str = "2026-03-01T12:00:00Z";
 
 /// The address of the one who sends samples, of those set aside for documentation (RFC 5737).
-const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub(in crate::config::compile) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// One event as it may come.
 pub(super) struct Sample {

@@ -36,6 +36,8 @@ pub mod relay;
 pub mod internal;
 pub mod link;
 
+pub mod filter;
+pub mod hears;
 pub mod message;
 pub mod metrics;
 pub mod peer;

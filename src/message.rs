@@ -15,6 +15,15 @@ pub enum TaskId<'a> {
     String(Cow<'a, str>),
 }
 
+/// What an event is about, as far as that decides who hears it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Topic<'a> {
+    /// The decoded `type`; `None` where the payload is not looked at.
+    pub kind: Option<Cow<'a, str>>,
+    /// The `taskId`, where there is one.
+    pub task_id: Option<TaskId<'a>>,
+}
+
 /// The typed view of a payload, filled in by validation when the policy says `payload = "typed"`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payload<'a> {

@@ -131,13 +131,86 @@ impl RuleCounters {
     }
 }
 
+/// Why a delivery was withheld from a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithheldReason {
+    /// An audience rule does not let it hear the event's type in this team.
+    Audience,
+    /// Its own filter does not want it.
+    Filter,
+    /// Not withheld: an audience rule with `mode = "observe"` would have.
+    Observed,
+}
+
+impl WithheldReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [WithheldReason] =
+        &[WithheldReason::Audience, WithheldReason::Filter, WithheldReason::Observed];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            WithheldReason::Audience => "audience",
+            WithheldReason::Filter => "filter",
+            WithheldReason::Observed => "observed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    rule: String,
+}
+
+/// What audience rules decided of peers, and what came of it. Rules are named in the policy, so their names are a fixed set.
+#[derive(Clone, Debug, Default)]
+pub struct AudienceCounters {
+    peers: Family<RuleLabels, Counter>,
+    withheld: Family<RuleLabel, Counter>,
+}
+
+/// The counters of one audience rule.
+#[derive(Clone, Debug)]
+pub struct AudienceCounts {
+    /// Peers that it lets hear its types, each counted in each of its teams; in the others the same.
+    pub hears: Counter,
+    /// Peers from which it withholds them.
+    pub withheld: Counter,
+    /// Peers from which it would withhold them with `mode = "enforce"`.
+    pub observed: Counter,
+    /// Peers of which it came to no answer. With `mode = "enforce"` they do not hear its types.
+    pub error: Counter,
+    /// Deliveries that it withheld, or would have.
+    pub deliveries: Counter,
+}
+
+impl AudienceCounters {
+    /// The counters of the rule of this name, which begin at zero.
+    pub fn of(&self, rule: &str) -> AudienceCounts {
+        let peers = |outcome| {
+            let labels = RuleLabels { rule: rule.to_owned(), outcome };
+            self.peers.get_or_create(&labels).clone()
+        };
+        AudienceCounts {
+            hears: peers("hears"),
+            withheld: peers("withheld"),
+            observed: peers("observed"),
+            error: peers("error"),
+            deliveries: self.withheld.get_or_create(&RuleLabel { rule: rule.to_owned() }).clone(),
+        }
+    }
+}
+
 /// The process's counters. Looking one up is an index into an array.
 pub struct Metrics {
     registry: Registry,
     refusals: Vec<Counter>,
     closes: Vec<Counter>,
+    withheld: Vec<Counter>,
     /// What became of the events that rules judged.
     pub rules: RuleCounters,
+    /// What audience rules decided.
+    pub audience: AudienceCounters,
     /// Sockets admitted.
     pub admissions: Counter,
     /// Events relayed.
@@ -176,13 +249,25 @@ impl Metrics {
         registry.register("closes", "Closed connections by reason", closes.clone());
         let rules = RuleCounters::default();
         registry.register("rules", "Events that a rule judged by rule and outcome", rules.0.clone());
+        let audience = AudienceCounters::default();
+        let help = "Peers that an audience rule judged, in each of their teams, by rule and outcome";
+        registry.register("audience", help, audience.peers.clone());
+        let help = "Deliveries that an audience rule withheld, or would have, by rule";
+        registry.register("audience_withheld", help, audience.withheld.clone());
+        let withheld = Family::<ReasonLabel, Counter>::default();
+        registry.register("withheld", "Deliveries withheld by reason", withheld.clone());
         let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
         let by_reason =
             |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
+        let by_withheld = |reason: &WithheldReason| {
+            withheld.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone()
+        };
         Metrics {
             refusals: Code::ALL.iter().map(by_code).collect(),
             closes: CloseReason::ALL.iter().map(by_reason).collect(),
+            withheld: WithheldReason::ALL.iter().map(by_withheld).collect(),
             rules,
+            audience,
             admissions: counter(registry, "admissions", "Sockets admitted"),
             events_accepted: counter(registry, "events_accepted", "Events relayed"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
@@ -215,6 +300,11 @@ impl Metrics {
     /// Counts a closed connection.
     pub fn closed(&self, reason: CloseReason) {
         self.closes[reason as usize].inc();
+    }
+
+    /// Counts so many deliveries that were withheld, or would have been.
+    pub fn withheld(&self, reason: WithheldReason, deliveries: u64) {
+        self.withheld[reason as usize].inc_by(deliveries);
     }
 
     /// All series in OpenMetrics text.
@@ -276,9 +366,15 @@ mod tests {
             assert_eq!(*reason as usize, at);
             metrics.closed(*reason);
         }
+        for (at, reason) in WithheldReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at);
+            metrics.withheld(*reason, 2);
+        }
         let text = metrics.render().unwrap();
-        for reason in CloseReason::ALL {
-            let line = format!("flowgate_closes_total{{reason=\"{}\"}} 1", reason.as_str());
+        let closes = CloseReason::ALL.iter().map(|reason| ("closes", reason.as_str(), 1));
+        let withheld = WithheldReason::ALL.iter().map(|reason| ("withheld", reason.as_str(), 2));
+        for (family, reason, count) in closes.chain(withheld) {
+            let line = format!("flowgate_{family}_total{{reason=\"{reason}\"}} {count}");
             assert!(text.contains(&line), "{line} in\n{text}");
         }
     }

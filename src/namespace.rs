@@ -19,6 +19,7 @@ use crate::connect::admission::Denied;
 use crate::connect::rooms;
 use crate::connect::users::UserPlace;
 use crate::event::now::Now;
+use crate::hears::{Hears, Seat};
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
 use crate::peer::{Peer, PeerId};
@@ -64,7 +65,9 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
             // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
             // nothing and nothing of it is missed.
             let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
-            let membership = path.rooms.join(&rooms::of(&admitted.peer, &policy.rooms), &member);
+            let seat = |room| Seat { room, hears: Hears::default() };
+            let seats: Vec<_> = rooms::of(&admitted.peer, &policy.rooms).into_iter().map(seat).collect();
+            let membership = path.rooms.join(&seats, &member);
             let peer = Arc::new(admitted.peer);
             let sender = edition.pipeline.sender(peer.clone(), Now::read());
             watch_disconnect(socket, &session, peer.clone(), path.clone());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::config::policy::Policy;
-use crate::message::Event;
+use crate::message::{Event, Topic};
 use crate::metrics::RuleCounters;
 use crate::peer::Peer;
 use crate::reject::{Code, Reject};
@@ -76,6 +76,8 @@ pub struct Decision<'e> {
     pub echo: bool,
     /// The policy's name or glob that the `type` matched: one of a fixed set, fit for a metric's label.
     pub kind: Option<&'e str>,
+    /// What it is about, which decides who of the teams hears it.
+    pub topic: Topic<'e>,
 }
 
 /// An event that was refused, and by which stage.
@@ -226,6 +228,7 @@ impl Pipeline {
             teams: teams.iter().filter_map(|&team| peer.teams().get(team)).collect(),
             echo: policy.echo,
             kind: event.payload.label,
+            topic: Topic { kind: event.payload.kind, task_id: event.payload.task_id },
         })
     }
 
@@ -285,6 +288,7 @@ mod tests {
 
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
+    use crate::message::TaskId;
     use crate::peer::Standing;
 
     /// An embedder's stage as it would be written: with the lifetimes left out.
@@ -326,6 +330,7 @@ mod tests {
             teams: SmallVec::from_slice(&[&team]),
             echo: true,
             kind: Some("task-updated"),
+            topic: Topic { kind: Some("task-updated".into()), task_id: Some(TaskId::Integer("1")) },
         };
         assert_eq!(decision, expected);
         assert!(matches!(decision.payload, Cow::Borrowed(_)));

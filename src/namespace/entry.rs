@@ -47,7 +47,8 @@ impl EventEntry {
     fn relay(&self, id: EventId, decision: &Decision<'_>) {
         let frame = Frame::new(decision.emit, &decision.payload);
         let except = (!decision.echo).then(|| self.sender.peer().id());
-        let heard = self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, except);
+        let heard =
+            self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, except);
         self.path.metrics.events_accepted.inc();
         tracing::trace!(connection = %self.sender.peer().id(), event = %id, heard, "relayed");
     }

@@ -10,7 +10,9 @@ use super::flusher::Flusher;
 use super::frame::Frame;
 use super::member::{Member, Round};
 use super::room::Room;
-use crate::metrics::Metrics;
+use crate::hears::{Hearing, Seat};
+use crate::message::Topic;
+use crate::metrics::{Metrics, WithheldReason};
 use crate::peer::PeerId;
 
 /// All rooms of this process. A room exists while it has members.
@@ -33,17 +35,17 @@ impl Rooms {
         Arc::new(Rooms { by_name: Mutex::default(), flusher: Flusher::start(), metrics })
     }
 
-    /// Puts a member into the rooms of these names, each given once.
-    pub fn join(self: &Arc<Self>, names: &[Arc<str>], member: &Arc<Member>) -> Membership {
+    /// Puts a member into these rooms, each given once.
+    pub fn join(self: &Arc<Self>, seats: &[Seat], member: &Arc<Member>) -> Membership {
         let mut by_name = self.by_name.lock();
-        for name in names {
-            let room = by_name.entry(name.clone()).or_default();
-            room.add(member);
+        for Seat { room, hears } in seats {
+            by_name.entry(room.clone()).or_default().add(member, hears);
         }
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.peers.inc();
-        self.metrics.members.inc_by(names.len() as i64);
-        Membership { rooms: self.clone(), names: names.into(), id: member.id() }
+        self.metrics.members.inc_by(seats.len() as i64);
+        let names = seats.iter().map(|seat| seat.room.clone()).collect();
+        Membership { rooms: self.clone(), names, id: member.id() }
     }
 
     /// Lets a member that has joined hear what has waited for it and what comes.
@@ -51,7 +53,8 @@ impl Rooms {
         self.flusher.want(&mut member.enter(socket));
     }
 
-    /// Hands the frame to every member of these rooms, to each once, except one. Returns to how many.
+    /// Hands the frame to every member of these rooms that hears of `topic` there, to each once, except one. Returns to how
+    /// many.
     ///
     /// Every queue has it when this returns, so that a member of two teams hears two senders' events in one order;
     /// only the writing is sliced.
@@ -59,6 +62,7 @@ impl Rooms {
         &self,
         names: impl IntoIterator<Item = &'n Arc<str>>,
         frame: &Frame,
+        topic: &Topic<'_>,
         except: Option<PeerId>,
     ) -> usize {
         let rooms: Vec<Arc<Room>> = {
@@ -68,17 +72,72 @@ impl Rooms {
         let mut round = Round::default();
         let mut heard = 0;
         let mut seen = HashSet::new();
+        let mut withheld = false;
         for room in &rooms {
-            for member in room.read().iter() {
-                let is_first = rooms.len() == 1 || seen.insert(member.id());
-                if Some(member.id()) != except && is_first && member.deliver(frame, &mut round) {
-                    heard += 1;
+            let members = room.read();
+            for group in members.groups().filter(|group| !group.is_empty()) {
+                let hearing = group.hears().judge(topic);
+                if !hearing.is_heard() {
+                    withheld = true;
+                    continue;
                 }
+                let before = heard;
+                for member in group.iter() {
+                    let is_first = rooms.len() == 1 || seen.insert(member.id());
+                    if Some(member.id()) != except && is_first && member.deliver(frame, &mut round) {
+                        heard += 1;
+                    }
+                }
+                self.count(&hearing, heard - before);
             }
         }
         self.flusher.want(&mut round.to_flush);
         self.metrics.deliveries.inc_by(heard as u64);
+        if withheld {
+            self.count_withheld(&rooms, topic, except, seen);
+        }
         heard
+    }
+
+    /// Counts the members of these rooms from whom an event was withheld, each once. `heard` are those who heard it in
+    /// another of several rooms.
+    fn count_withheld(
+        &self,
+        rooms: &[Arc<Room>],
+        topic: &Topic<'_>,
+        except: Option<PeerId>,
+        mut heard: HashSet<PeerId>,
+    ) {
+        for room in rooms {
+            let members = room.read();
+            for group in members.groups() {
+                let hearing = group.hears().judge(topic);
+                if hearing.is_heard() {
+                    continue;
+                }
+                let mut without = |id| Some(id) != except && heard.insert(id);
+                let count = match rooms {
+                    // No member has to be looked at.
+                    [_] => group.len() - usize::from(except.is_some_and(|id| members.is_in(group, id))),
+                    _ => group.iter().filter(|member| without(member.id())).count(),
+                };
+                self.count(&hearing, count);
+            }
+        }
+    }
+
+    /// Counts so many deliveries that were withheld, or would have been.
+    fn count(&self, hearing: &Hearing<'_>, deliveries: usize) {
+        let (reason, rule) = match hearing {
+            Hearing::Heard => return,
+            Hearing::Observed(rule) => (WithheldReason::Observed, Some(rule)),
+            Hearing::Ruled(rule) => (WithheldReason::Audience, Some(rule)),
+            Hearing::Filtered => (WithheldReason::Filter, None),
+        };
+        self.metrics.withheld(reason, deliveries as u64);
+        if let Some(rule) = rule {
+            rule.count(deliveries as u64);
+        }
     }
 
     fn leave(&self, names: &[Arc<str>], id: PeerId) {

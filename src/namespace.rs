@@ -16,10 +16,8 @@ use socketioxide::socket::{DisconnectReason, Socket};
 
 use self::entry::{EventEntry, EventPath};
 use crate::connect::admission::Denied;
-use crate::connect::rooms;
 use crate::connect::users::UserPlace;
 use crate::event::now::Now;
-use crate::hears::{Hears, Seat};
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
 use crate::peer::{Peer, PeerId};
@@ -56,17 +54,16 @@ impl fmt::Display for Refusal {
 async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Result<(), Refusal> {
     // Every session's handshake request was given one by the edge.
     let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
-    let id = session.next_peer();
+    let (id, now) = (session.next_peer(), SystemTime::now());
     let edition = path.current.get();
     let policy = &edition.policy;
-    match edition.admission.admit(id, &session, auth.as_ref(), SystemTime::now()).await {
+    match edition.admission.admit(id, &session, auth.as_ref(), now).await {
         Ok(admitted) => {
             session.admitted(id, admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
             // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
             // nothing and nothing of it is missed.
             let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
-            let seat = |room| Seat { room, hears: Hears::default() };
-            let seats: Vec<_> = rooms::of(&admitted.peer, &policy.rooms).into_iter().map(seat).collect();
+            let seats = edition.admission.seats(&admitted.peer, now);
             let membership = path.rooms.join(&seats, &member);
             let peer = Arc::new(admitted.peer);
             let sender = edition.pipeline.sender(peer.clone(), Now::read());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use crate::config::expression::Claims;
+use crate::config::expression::{Claims, PeerFacts};
+use crate::filter::Filter;
 
 /// The public number of one admitted socket within this process; never its Engine.IO session id, which is a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +61,7 @@ pub struct Peer {
     /// Boxed, and absent where no rule reads claims: an idle connection pays for it.
     pub(crate) claims: Option<Box<Claims>>,
     pub(crate) chosen_team: Option<Arc<str>>,
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) address: IpAddr,
     pub(crate) expires_at: Option<SystemTime>,
 }
@@ -98,6 +100,22 @@ impl Peer {
     /// The team named by `auth.team` at the handshake; always one of [`Peer::teams`].
     pub fn chosen_team(&self) -> Option<&Arc<str>> {
         self.chosen_team.as_ref()
+    }
+
+    /// What it wants to hear, as it said at the handshake (`auth.filter`); `None` for everything.
+    pub fn filter(&self) -> Option<&Arc<Filter>> {
+        self.filter.as_ref()
+    }
+
+    /// What expressions may look at.
+    pub fn facts(&self) -> PeerFacts<'_> {
+        PeerFacts {
+            subject: self.subject(),
+            teams: &self.teams,
+            roles: &self.roles,
+            claims: self.claims(),
+            address: self.address,
+        }
     }
 
     /// The real client address, as the trusted proxies tell it.

@@ -113,7 +113,7 @@ impl Builder {
         let refreshers = verifier.start();
         let current = Current::new(Edition {
             number: 1,
-            admission: Admission::new(policy.clone(), verifier, Arc::<Users>::default()),
+            admission: Admission::new(policy.clone(), verifier, Arc::<Users>::default(), &metrics.audience),
             pipeline: Pipeline::counting(policy.clone(), self.stages, Now::read(), &metrics.rules),
             refreshers,
             policy: policy.clone(),

@@ -5,25 +5,32 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::rooms::EVERYONE;
+use super::audience::Audience;
+use super::rooms::{self, EVERYONE};
 use super::source::{Found, find_token};
 use super::token::{Verified, Verifier};
 use super::users::{UserPlace, Users};
 use crate::config::expression::{Claims, MAX_CLAIMS};
 use crate::config::policy::{AuthMode, Policy};
+use crate::filter::Filter;
+use crate::hears::Seat;
 use crate::link::session::Session;
-use crate::metrics::CloseReason;
+use crate::metrics::{AudienceCounters, CloseReason};
 use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::Code;
 
 /// The handshake's field that names the team to send to.
 const TEAM: &str = "team";
 
+/// The handshake's field that says what the client wants to hear.
+const FILTER: &str = "filter";
+
 /// Decides on sockets by one policy.
 pub struct Admission {
     policy: Arc<Policy>,
     verifier: Verifier,
     users: Arc<Users>,
+    audience: Audience,
 }
 
 /// A peer that may come in, and its place under its subject.
@@ -44,9 +51,21 @@ pub enum Denied {
 }
 
 impl Admission {
-    /// Admission by this policy's `[auth]`, `[rooms]` and `limits.connections.per_user`, of which `users` are counted.
-    pub fn new(policy: Arc<Policy>, verifier: Verifier, users: Arc<Users>) -> Self {
-        Admission { policy, verifier, users }
+    /// Admission by this policy's `[auth]`, `[rooms]`, `[[audience]]` and `limits.connections.per_user`, of which `users` are
+    /// counted. What audience rules decide is counted in `counters`.
+    pub fn new(
+        policy: Arc<Policy>,
+        verifier: Verifier,
+        users: Arc<Users>,
+        counters: &AudienceCounters,
+    ) -> Self {
+        let audience = Audience::new(&policy, counters);
+        Admission { policy, verifier, users, audience }
+    }
+
+    /// Where an admitted peer listens, and what it hears there.
+    pub fn seats(&self, peer: &Peer, now: SystemTime) -> Vec<Seat> {
+        self.audience.seats(peer, &rooms::of(peer, &self.policy.rooms), now)
     }
 
     /// The keys and their state, for readiness.
@@ -70,7 +89,7 @@ impl Admission {
         let headers = session.take_credentials();
         let mode = self.policy.auth.mode;
         if mode == AuthMode::Off {
-            return Ok(Admitted { peer: self.without_token(id, session, Standing::Open), place: None });
+            return Ok(self.without_token(id, session, Standing::Open, filter(auth)?));
         }
         match find_token(&self.policy.auth.token_from, auth, &headers) {
             Found::Token(token) => {
@@ -83,7 +102,7 @@ impl Admission {
             }
             Found::Unusable(why) => Err(Denied::Final(Code::TokenInvalid, why.to_string())),
             Found::Nothing if mode == AuthMode::Optional => {
-                Ok(Admitted { peer: self.without_token(id, session, Standing::Anonymous), place: None })
+                Ok(self.without_token(id, session, Standing::Anonymous, filter(auth)?))
             }
             Found::Nothing => {
                 Err(Denied::Final(Code::TokenMissing, "no token where auth.token_from looks".into()))
@@ -91,12 +110,18 @@ impl Admission {
         }
     }
 
-    fn without_token(&self, id: PeerId, session: &Session, standing: Standing) -> Peer {
+    fn without_token(
+        &self,
+        id: PeerId,
+        session: &Session,
+        standing: Standing,
+        filter: Option<Arc<Filter>>,
+    ) -> Admitted {
         let teams = match standing {
             Standing::Open => vec![EVERYONE.into()],
             Standing::Verified | Standing::Anonymous => vec![],
         };
-        Peer {
+        let peer = Peer {
             id,
             standing,
             subject: None,
@@ -104,9 +129,11 @@ impl Admission {
             roles: [].into(),
             claims: None,
             chosen_team: None,
+            filter,
             address: session.address(),
             expires_at: None,
-        }
+        };
+        Admitted { peer, place: None }
     }
 
     /// What rules may look at. A part of somebody's claims would be a guess, so those that take too much refuse the token.
@@ -144,6 +171,7 @@ impl Admission {
             }
             Some(_) => return Err(no_team("auth.team is not text")),
         };
+        let filter = filter(auth)?;
         let claims = self.claims_for_rules(&verified)?;
         let Some(place) = self.users.take(&verified.subject, self.policy.limits.connections.per_user) else {
             let why = format!("{} has limits.connections.per_user sockets", verified.subject);
@@ -157,9 +185,19 @@ impl Admission {
             roles: verified.roles,
             claims,
             chosen_team,
+            filter,
             address: session.address(),
             expires_at: Some(verified.expires_at),
         };
         Ok(Admitted { peer, place: Some(place) })
+    }
+}
+
+/// What the client wants to hear. One that is not understood is refused for good: the same client would say it again.
+fn filter(auth: Option<&Value>) -> Result<Option<Arc<Filter>>, Denied> {
+    match auth.and_then(|auth| auth.get(FILTER)).map(Filter::read) {
+        None => Ok(None),
+        Some(Ok(filter)) => Ok(filter.map(Arc::new)),
+        Some(Err(why)) => Err(Denied::Final(Code::InvalidPayload, why.to_owned())),
     }
 }

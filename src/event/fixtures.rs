@@ -26,6 +26,7 @@ pub fn peer(teams: &[&str]) -> Peer {
         roles: Box::default(),
         claims: None,
         chosen_team: None,
+        filter: None,
         address: [192, 0, 2, 1].into(),
         expires_at: None,
     }

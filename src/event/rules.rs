@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::expression::{EventFacts, Facts, Failure, Id, PeerFacts};
+use crate::config::expression::{EventFacts, Facts, Failure, Id};
 use crate::config::policy::{Policy, Rule, RuleMode, TypeRules};
 use crate::message::{Event, TaskId};
 use crate::metrics::{RuleCounters, RuleCounts};
@@ -103,13 +103,6 @@ impl Stage for Rules {
     fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
         let Some(TypeRules { rules, fields }) = event.rules() else { return Ok(()) };
         let payload = &event.payload;
-        let peer = PeerFacts {
-            subject: cx.peer.subject(),
-            teams: cx.peer.teams(),
-            roles: cx.peer.roles(),
-            claims: cx.peer.claims(),
-            address: cx.peer.address(),
-        };
         let said = EventFacts {
             name: event.name(),
             kind: payload.kind.as_deref(),
@@ -121,7 +114,7 @@ impl Stage for Rules {
             json: &event.outgoing,
             fields,
         };
-        let facts = Facts::new(peer, said, cx.now.wall);
+        let facts = Facts::new(cx.peer.facts(), said, cx.now.wall);
         let kind = payload.kind.as_deref().unwrap_or_default();
         let on_this = rules.iter().filter(|applied| applied.always || applied.rule.is_on(kind));
         for applied in on_this {

@@ -1,6 +1,7 @@
 //! Tests of the whole sidecar over real sockets.
 
 mod admission;
+mod audience;
 mod bytes;
 mod config;
 mod docs;

@@ -13,7 +13,7 @@ Loads flowgate and its peers with the same traffic and prints what each cost. Se
 
   --quick       short windows, fewer connections, one repeat: shows that it works, not what it costs
   --repeat N    runs of each scenario on each peer, whose medians are printed (5)
-  --peers a,b   flowgate, socketioxide, node, node-hardened, bun, loop (all)
+  --peers a,b   flowgate, flowgate-audience, socketioxide, node, node-hardened, bun, loop (all)
   --json        print every run and the medians as JSON
   --markdown    print the table as Markdown
   scenario      team1000 threads2 flood100 flood1000 teams200 bigroom noisy stalled idle10k

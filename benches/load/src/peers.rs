@@ -13,6 +13,8 @@ use crate::token::SECRET_VARIABLE;
 pub enum Peer {
     /// flowgate with all of its policy on.
     Flowgate,
+    /// The same with audience rules, under which members hear different things.
+    FlowgateAudience,
     /// Plain socketioxide.
     Socketioxide,
     /// Node's socket.io, bare.
@@ -27,14 +29,22 @@ pub enum Peer {
 
 impl Peer {
     /// Every peer, in the order in which they run.
-    pub const ALL: [Self; 6] =
-        [Self::Flowgate, Self::Socketioxide, Self::Node, Self::NodeHardened, Self::Bun, Self::Loop];
+    pub const ALL: [Self; 7] = [
+        Self::Flowgate,
+        Self::FlowgateAudience,
+        Self::Socketioxide,
+        Self::Node,
+        Self::NodeHardened,
+        Self::Bun,
+        Self::Loop,
+    ];
 
     /// The name on the command line and in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Flowgate => "flowgate",
+            Self::FlowgateAudience => "flowgate-audience",
             Self::Socketioxide => "socketioxide",
             Self::Node => "node",
             Self::NodeHardened => "node-hardened",
@@ -47,7 +57,7 @@ impl Peer {
     #[must_use]
     pub fn needs(self) -> Option<&'static str> {
         match self {
-            Self::Flowgate => Some("flowgate"),
+            Self::Flowgate | Self::FlowgateAudience => Some("flowgate"),
             Self::Node | Self::NodeHardened | Self::Bun => Some("node"),
             Self::Socketioxide | Self::Loop => None,
         }
@@ -57,6 +67,10 @@ impl Peer {
     #[must_use]
     pub fn takes(self, scenario: Scenario) -> bool {
         match scenario {
+            // Elsewhere it would only repeat what flowgate itself costs.
+            _ if self == Self::FlowgateAudience => {
+                matches!(scenario, Scenario::Team1000 | Scenario::Flood1000 | Scenario::Idle10k)
+            }
             Scenario::Noisy
             | Scenario::RefusedType
             | Scenario::RefusedRate
@@ -76,7 +90,8 @@ impl Peer {
     /// When the folder of this program cannot be told.
     pub fn command(self, port: u16, spare_port: u16, setup: Setup, secret: &str) -> Result<Command> {
         let mut command = match self {
-            Self::Flowgate => flowgate(port, spare_port, setup),
+            Self::Flowgate => flowgate(port, spare_port, setup, &[]),
+            Self::FlowgateAudience => flowgate(port, spare_port, setup, &["flowgate-audience.toml"]),
             Self::Socketioxide => Command::new(beside_this_program("peer-socketioxide")?),
             Self::Loop => Command::new(beside_this_program("peer-loop")?),
             Self::Node => script("node", "peers/node/bare.js"),
@@ -95,7 +110,7 @@ impl Peer {
     }
 }
 
-fn flowgate(port: u16, spare_port: u16, setup: Setup) -> Command {
+fn flowgate(port: u16, spare_port: u16, setup: Setup, above: &[&str]) -> Command {
     let files: &[&str] = match setup.limits {
         Limits::Raised => &["flowgate.toml"],
         Limits::Default => &["flowgate-limited.toml"],
@@ -104,7 +119,7 @@ fn flowgate(port: u16, spare_port: u16, setup: Setup) -> Command {
     let mut command = Command::new("../../target/release/flowgate");
     command
         .arg("serve")
-        .args(files.iter().flat_map(|file| ["--config", file]))
+        .args(files.iter().chain(above).flat_map(|file| ["--config", file]))
         .env("FLOWGATE__SERVER__LISTEN", format!("127.0.0.1:{port}"))
         .env("FLOWGATE__INTERNAL__LISTEN", format!("127.0.0.1:{spare_port}"));
     command

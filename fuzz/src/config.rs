@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use flowgate::config::key_material::KeyMaterial;
 use flowgate::config::{Loaded, Problem, Problems, Sources, load};
+use flowgate::connect::audience::Audience;
 use flowgate::connect::token::Verifier;
-use flowgate::event::{EventId, Pipeline};
 use flowgate::event::fixtures::peer;
+use flowgate::event::{EventId, Pipeline};
+use flowgate::message::Topic;
+use flowgate::metrics::AudienceCounters;
 use serde_json::{Map, Value};
 
 /// More variables find nothing that fewer don't, and each is merged by itself.
@@ -92,6 +95,9 @@ fn works(loaded: Loaded) {
         Verifier::new(&policy.auth).expect("keys were checked");
     }
     let now = crate::noon();
+    let red: [Arc<str>; 1] = ["red".into()];
+    let seats = Audience::new(&policy, &AudienceCounters::default()).seats(&peer(&["red"]), &red, now.wall);
+    seats[0].hears.judge(&Topic { kind: Some("task-updated".into()), task_id: None });
     let pipeline = Pipeline::new(Arc::new(policy), Vec::new(), now);
     let sender = pipeline.sender(Arc::new(peer(&["red"])), now);
     let text = r#"["database-change",{"type":"task-updated","taskId":1}]"#;

@@ -19,9 +19,9 @@ pub struct Hears {
     filter: Option<Arc<Filter>>,
 }
 
-/// A place in a room: which, and what its member hears there.
+/// One of a peer's rooms, and what it hears there.
 #[derive(Clone, Debug)]
-pub struct Seat {
+pub struct Listening {
     /// The room.
     pub room: Arc<str>,
     /// What is heard.

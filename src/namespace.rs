@@ -63,8 +63,8 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
             // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
             // nothing and nothing of it is missed.
             let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
-            let seats = edition.admission.seats(&admitted.peer, now);
-            let membership = path.rooms.join(&seats, &member);
+            let listening = edition.admission.listens(&admitted.peer, now);
+            let membership = path.rooms.join(&listening, &member);
             let peer = Arc::new(admitted.peer);
             let sender = edition.pipeline.sender(peer.clone(), Now::read());
             watch_disconnect(socket, &session, peer.clone(), path.clone());

@@ -96,8 +96,9 @@ fn works(loaded: Loaded) {
     }
     let now = crate::noon();
     let red: [Arc<str>; 1] = ["red".into()];
-    let seats = Audience::new(&policy, &AudienceCounters::default()).seats(&peer(&["red"]), &red, now.wall);
-    seats[0].hears.judge(&Topic { kind: Some("task-updated".into()), task_id: None });
+    let listening =
+        Audience::new(&policy, &AudienceCounters::default()).listens(&peer(&["red"]), &red, now.wall);
+    listening[0].hears.judge(&Topic { kind: Some("task-updated".into()), task_id: None });
     let pipeline = Pipeline::new(Arc::new(policy), Vec::new(), now);
     let sender = pipeline.sender(Arc::new(peer(&["red"])), now);
     let text = r#"["database-change",{"type":"task-updated","taskId":1}]"#;

@@ -13,7 +13,7 @@ use super::users::{UserPlace, Users};
 use crate::config::expression::{Claims, MAX_CLAIMS};
 use crate::config::policy::{AuthMode, Policy};
 use crate::filter::Filter;
-use crate::hears::Seat;
+use crate::hears::Listening;
 use crate::link::session::Session;
 use crate::metrics::{AudienceCounters, CloseReason};
 use crate::peer::{Peer, PeerId, Standing};
@@ -64,8 +64,8 @@ impl Admission {
     }
 
     /// Where an admitted peer listens, and what it hears there.
-    pub fn seats(&self, peer: &Peer, now: SystemTime) -> Vec<Seat> {
-        self.audience.seats(peer, &rooms::of(peer, &self.policy.rooms), now)
+    pub fn listens(&self, peer: &Peer, now: SystemTime) -> Vec<Listening> {
+        self.audience.listens(peer, &rooms::of(peer, &self.policy.rooms), now)
     }
 
     /// The keys and their state, for readiness.

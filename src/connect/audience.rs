@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::config::expression::{Failure, ListenerFacts};
 use crate::config::policy::{AudienceRule, EventPolicy, Glob, Policy, RuleMode};
-use crate::hears::{Hears, Seat, Withholder};
+use crate::hears::{Hears, Listening, Withholder};
 use crate::metrics::{AudienceCounters, AudienceCounts};
 use crate::peer::Peer;
 
@@ -54,7 +54,7 @@ impl Audience {
     }
 
     /// What this peer hears in each of these rooms, by the rules and by its own filter.
-    pub fn seats(&self, peer: &Peer, rooms: &[Arc<str>], now: SystemTime) -> Vec<Seat> {
+    pub fn listens(&self, peer: &Peer, rooms: &[Arc<str>], now: SystemTime) -> Vec<Listening> {
         let mut withholding: Vec<Vec<Withholder>> = vec![Vec::new(); rooms.len()];
         let mut facts = ListenerFacts::new(peer.facts(), now);
         for state in &self.rules {
@@ -70,11 +70,11 @@ impl Audience {
             }
             state.tell(peer, &silenced);
         }
-        let seat = |(room, rules): (&Arc<str>, _)| {
-            let hears = Hears::less(rules, peer.filter().cloned());
-            Seat { room: room.clone(), hears }
+        let listening = |(room, rules): (&Arc<str>, _)| Listening {
+            room: room.clone(),
+            hears: Hears::less(rules, peer.filter().cloned()),
         };
-        rooms.iter().zip(withholding).map(seat).collect()
+        rooms.iter().zip(withholding).map(listening).collect()
     }
 }
 

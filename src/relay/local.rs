@@ -10,7 +10,7 @@ use super::flusher::Flusher;
 use super::frame::Frame;
 use super::member::{Member, Round};
 use super::room::Room;
-use crate::hears::{Hearing, Seat};
+use crate::hears::{Hearing, Listening};
 use crate::message::Topic;
 use crate::metrics::{Metrics, WithheldReason};
 use crate::peer::PeerId;
@@ -36,15 +36,15 @@ impl Rooms {
     }
 
     /// Puts a member into these rooms, each given once.
-    pub fn join(self: &Arc<Self>, seats: &[Seat], member: &Arc<Member>) -> Membership {
+    pub fn join(self: &Arc<Self>, listening: &[Listening], member: &Arc<Member>) -> Membership {
         let mut by_name = self.by_name.lock();
-        for Seat { room, hears } in seats {
+        for Listening { room, hears } in listening {
             by_name.entry(room.clone()).or_default().add(member, hears);
         }
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.peers.inc();
-        self.metrics.members.inc_by(seats.len() as i64);
-        let names = seats.iter().map(|seat| seat.room.clone()).collect();
+        self.metrics.members.inc_by(listening.len() as i64);
+        let names = listening.iter().map(|one| one.room.clone()).collect();
         Membership { rooms: self.clone(), names, id: member.id() }
     }
 

@@ -57,8 +57,10 @@ impl Room {
     /// Lets a member in, who is to hear this. One that is in already hears this from now on.
     pub fn add(&self, member: &Arc<Member>, hears: &Hears) {
         let mut members = self.0.write();
-        members.remove(member.id());
-        members.add(member, hears);
+        if members.hears(member.id()) != Some(hears) {
+            members.remove(member.id());
+            members.add(member, hears);
+        }
     }
 
     /// Lets a member go. Returns whether nobody is left.
@@ -83,12 +85,19 @@ impl Members {
 
     /// Whether this member is in this group.
     pub fn is_in(&self, group: &Group, id: PeerId) -> bool {
-        let own = match self.places.get(&id).map(|place| place.group) {
-            None => None,
-            Some(EVERYTHING) => Some(&self.everything),
-            Some(number) => self.less.as_ref().and_then(|less| less.groups.get(number as usize)),
-        };
-        own.is_some_and(|own| std::ptr::eq(own, group))
+        self.group_of(id).is_some_and(|own| std::ptr::eq(own, group))
+    }
+
+    /// What this member hears, if it is one.
+    pub fn hears(&self, id: PeerId) -> Option<&Hears> {
+        self.group_of(id).map(|group| &group.hears)
+    }
+
+    fn group_of(&self, id: PeerId) -> Option<&Group> {
+        match self.places.get(&id)?.group {
+            EVERYTHING => Some(&self.everything),
+            number => self.less.as_ref()?.groups.get(number as usize),
+        }
     }
 
     fn add(&mut self, member: &Arc<Member>, hears: &Hears) {

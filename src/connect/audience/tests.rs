@@ -51,8 +51,8 @@ impl World {
         World { policy, counters, audience }
     }
 
-    fn seats(&self, peer: &Peer) -> Vec<Seat> {
-        self.audience.seats(peer, peer.teams(), noon().wall)
+    fn listens(&self, peer: &Peer) -> Vec<Listening> {
+        self.audience.listens(peer, peer.teams(), noon().wall)
     }
 
     /// Hears, withheld, observed, error; and the deliveries.
@@ -69,9 +69,9 @@ fn of_roles(teams: &[&str], roles: &[&str]) -> Peer {
 }
 
 /// `hears`, `observed`, `ruled` or `filtered`.
-fn judged(seat: &Seat, kind: &str) -> &'static str {
+fn judged(listening: &Listening, kind: &str) -> &'static str {
     let topic = Topic { kind: Some(kind.into()), task_id: Some(TaskId::Integer("1")) };
-    match seat.hears.judge(&topic) {
+    match listening.hears.judge(&topic) {
         Hearing::Heard => "hears",
         Hearing::Observed(_) => "observed",
         Hearing::Ruled(_) => "ruled",
@@ -82,18 +82,18 @@ fn judged(seat: &Seat, kind: &str) -> &'static str {
 #[test]
 fn a_rule_withholds_its_types_in_its_teams() {
     let world = World::new(INTERNAL);
-    let client = world.seats(&of_roles(&["client-a", "staff"], &["client"]));
+    let client = world.listens(&of_roles(&["client-a", "staff"], &["client"]));
     assert_eq!(judged(&client[0], "comment-internal-added"), "ruled");
     assert_eq!(judged(&client[0], "task-deleted"), "ruled");
     assert_eq!(judged(&client[0], "comment-added"), "hears");
     assert_eq!(client[0].hears.judge(&Topic::default()), Hearing::Heard, "without a type");
     assert!(client[1].hears.is_everything());
     assert_eq!((&*client[0].room, &*client[1].room), ("client-a", "staff"));
-    let staff = world.seats(&of_roles(&["client-a"], &["editor"]));
+    let staff = world.listens(&of_roles(&["client-a"], &["editor"]));
     assert!(staff[0].hears.is_everything());
     assert_eq!(world.counts("internal"), [1, 1, 0, 0, 0]);
     // Who hears the same is the same, so that one decision does for all.
-    let other = world.seats(&of_roles(&["client-b"], &["client", "x"]));
+    let other = world.listens(&of_roles(&["client-b"], &["client", "x"]));
     assert_eq!(other[0].hears, client[0].hears);
 }
 
@@ -111,14 +111,17 @@ on = ["task-moved"]
 hear_if = 'team == "red" || peer.teams[0] == team'
 "#,
     );
-    let seats = world.seats(&of_roles(&["blue", "red", "green"], &["a"]));
+    let listening = world.listens(&of_roles(&["blue", "red", "green"], &["a"]));
     assert_eq!(
-        seats.iter().map(|seat| judged(seat, "task-moved")).collect::<Vec<_>>(),
+        listening.iter().map(|listening| judged(listening, "task-moved")).collect::<Vec<_>>(),
         ["hears", "hears", "ruled"]
     );
-    assert!(seats.iter().all(|seat| judged(seat, "task-updated") == "hears"));
-    let seats = world.seats(&of_roles(&["blue"], &[]));
-    assert_eq!((judged(&seats[0], "task-updated"), judged(&seats[0], "comment-x")), ("ruled", "hears"));
+    assert!(listening.iter().all(|listening| judged(listening, "task-updated") == "hears"));
+    let listening = world.listens(&of_roles(&["blue"], &[]));
+    assert_eq!(
+        (judged(&listening[0], "task-updated"), judged(&listening[0], "comment-x")),
+        ("ruled", "hears")
+    );
     assert_eq!((world.counts("one"), world.counts("two")), ([3, 1, 0, 0, 0], [3, 1, 0, 0, 0]));
 }
 
@@ -133,8 +136,8 @@ fn no_answer_is_a_no() {
     paid.claims =
         Some(Box::new(Claims::keep(claims.as_object().unwrap(), world.policy.claims_read()).unwrap()));
     for (world, none) in [(&world, "ruled"), (&observing, "observed")] {
-        assert_eq!(judged(&world.seats(&paid)[0], "comment-added"), "hears");
-        assert_eq!(judged(&world.seats(&peer(&["red"]))[0], "comment-added"), none);
+        assert_eq!(judged(&world.listens(&paid)[0], "comment-added"), "hears");
+        assert_eq!(judged(&world.listens(&peer(&["red"]))[0], "comment-added"), none);
         assert_eq!(world.counts("paid"), [1, 0, 0, 1, 0]);
     }
 }
@@ -142,12 +145,12 @@ fn no_answer_is_a_no() {
 #[test]
 fn observing_and_off_withhold_nothing() {
     let world = World::new(&format!("{INTERNAL}mode = \"observe\""));
-    let client = world.seats(&of_roles(&["client-a"], &["client"]));
+    let client = world.listens(&of_roles(&["client-a"], &["client"]));
     assert_eq!(judged(&client[0], "task-deleted"), "observed");
     assert_eq!(judged(&client[0], "task-moved"), "hears");
     assert_eq!(world.counts("internal"), [0, 0, 1, 0, 0]);
     let world = World::new(&format!("{INTERNAL}mode = \"off\""));
-    assert!(world.seats(&of_roles(&["client-a"], &["client"]))[0].hears.is_everything());
+    assert!(world.listens(&of_roles(&["client-a"], &["client"]))[0].hears.is_everything());
     assert_eq!(world.counts("internal"), [0; 5]);
 }
 
@@ -160,7 +163,7 @@ fn a_filter_narrows_what_rules_leave() {
     let mut client = of_roles(&["client-a", "staff"], &["client"]);
     let filter = json!({ "types": ["task-*"], "taskIds": [1] });
     client.filter = Filter::read(&filter).unwrap().map(Arc::new);
-    let seats = world.seats(&client);
+    let listening = world.listens(&client);
     // A rule speaks before the filter, and what the filter does not want an observing rule would not have withheld.
     for (kind, expected) in [
         ("task-deleted", "ruled"),
@@ -168,13 +171,16 @@ fn a_filter_narrows_what_rules_leave() {
         ("comment-added", "filtered"),
         ("comment-internal-x", "ruled"),
     ] {
-        assert_eq!(judged(&seats[0], kind), expected, "{kind}");
+        assert_eq!(judged(&listening[0], kind), expected, "{kind}");
     }
-    assert_eq!((judged(&seats[1], "task-deleted"), judged(&seats[1], "comment-x")), ("hears", "filtered"));
-    let observing = World::new(&format!("{INTERNAL}mode = \"observe\""));
-    let seats = observing.seats(&client);
     assert_eq!(
-        (judged(&seats[0], "task-deleted"), judged(&seats[0], "comment-internal-x")),
+        (judged(&listening[1], "task-deleted"), judged(&listening[1], "comment-x")),
+        ("hears", "filtered")
+    );
+    let observing = World::new(&format!("{INTERNAL}mode = \"observe\""));
+    let listening = observing.listens(&client);
+    assert_eq!(
+        (judged(&listening[0], "task-deleted"), judged(&listening[0], "comment-internal-x")),
         ("observed", "filtered")
     );
 }

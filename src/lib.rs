@@ -12,8 +12,8 @@
 //!
 //! The library calls [`namespace::entry`] with the packet's text. [`event::pipeline`] holds the only loop over the stages:
 //! size and depth, rates, validation, authorization, rules, the embedder's own; then the route and the teams' own rate. What
-//! passes is framed once ([`relay::frame`]), queued on every member's connection ([`relay::local`], [`link::outlet`])
-//! and written at the end of the tick ([`relay::flusher`]). Last, the answer.
+//! passes is framed once ([`relay::frame`]), published to the rooms ([`relay::local`], [`link::feed`]) and written to every
+//! member's connection ([`link::outlet`]) at the end of the tick ([`relay::flusher`]). Last, the answer.
 //!
 //! # Embedding
 //!

@@ -1,9 +1,10 @@
 //! The guarded connection: one TCP stream, shared by the protocol library and by broadcasts.
 //!
 //! The library reads and writes through [`super::outlet_io::OutletIo`]. A broadcast does not wake one task per member:
-//! it frames its packet once, queues the same bytes on each member's outlet, and one vectored write per outlet follows
-//! at the end of the tick. What keeps the two writers in order is one lock and one rule: both hand over whole WebSocket
-//! frames, never a part of one.
+//! it frames its packet once, in the feed of its room ([`super::feed`]) which the outlet follows, or in the outlet's own
+//! queue, and one write per outlet follows at the end of the tick. What keeps all writers in order is one lock and two
+//! rules: all hand over whole WebSocket frames, never a part of one; and before anything else is queued or written, what the
+//! feed holds for this outlet is queued.
 //!
 //! States: *library* (plain HTTP, polling, upgrading, or packets that the library was given are not all written yet:
 //! nothing of ours is written) → *direct* → *closed*. While the library still has packets of this session, broadcasts
@@ -20,15 +21,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::feed::{Batch, Feed};
 use super::session::Session;
 use super::tally::Tally;
 use crate::config::policy::SlowReader;
+use crate::peer::PeerId;
 
 /// Frames handed to the kernel in one `writev`; more gain nothing, and the array lives on the stack.
-const FRAMES_PER_WRITE: usize = 32;
+pub const FRAMES_PER_WRITE: usize = 32;
 
 /// A queue that grew under a burst is given back once it has drained, above this many slots.
 const KEPT_QUEUE_SLOTS: usize = 16;
@@ -67,8 +72,16 @@ pub enum Offer {
 /// Whatever is to be freed with a connection.
 pub type Place = Box<dyn Send + Sync>;
 
+/// A feed, and how far this connection has come in it.
+struct Following {
+    feed: Arc<Feed>,
+    next: u64,
+    peer: PeerId,
+}
+
 struct Lane {
     state: State,
+    following: Option<Following>,
     /// What the kernel did not take of a buffer that counts as written; goes out before anything else.
     rest: Bytes,
     /// Our frames.
@@ -96,6 +109,7 @@ impl Outlet {
             limits,
             lane: Mutex::new(Lane {
                 state: State::Library(None),
+                following: None,
                 rest: Bytes::new(),
                 queue: VecDeque::new(),
                 reader: None,
@@ -197,7 +211,13 @@ impl Outlet {
         if self.is_closed() {
             return Offer::Closed;
         }
-        self.queue(&mut lane, frame)
+        let was_idle = lane.is_empty();
+        self.queue_new(&mut lane);
+        match self.queue(&mut lane, frame) {
+            // What the feed held has gone before it, and is flushed with it.
+            Offer::Queued if was_idle => Offer::NeedsFlush,
+            offer => offer,
+        }
     }
 
     fn queue(&self, lane: &mut Lane, frame: &Bytes) -> Offer {
@@ -211,17 +231,116 @@ impl Outlet {
         if lane.queue.len() == 1 && lane.rest.is_empty() { Offer::NeedsFlush } else { Offer::Queued }
     }
 
+    /// Has `peer`, whose connection this is, follow a feed from its next frame on. `false`: it is not ours to write to, or
+    /// follows another already.
+    pub fn follow(&self, feed: &Arc<Feed>, peer: PeerId) -> bool {
+        let mut lane = self.lane.lock();
+        if self.is_closed() || lane.following.is_some() || !matches!(lane.state, State::Direct) {
+            return false;
+        }
+        lane.following = Some(Following { feed: feed.clone(), next: feed.head(), peer });
+        true
+    }
+
+    /// Follows nothing any more, with what was published before still to be heard. Returns whether it must be flushed.
+    pub fn unfollow(&self) -> bool {
+        let mut lane = self.lane.lock();
+        let was_idle = lane.is_empty();
+        self.queue_new(&mut lane);
+        lane.following = None;
+        was_idle && !lane.is_empty()
+    }
+
+    /// Queues what the feed holds and this connection has not taken yet. Nobody's limit is looked at: a feed is bounded.
+    fn queue_new(&self, lane: &mut Lane) {
+        let Lane { following: Some(following), queue, .. } = lane else { return };
+        if self.is_closed() || following.next == following.feed.head() {
+            return;
+        }
+        let mut bytes = 0;
+        following.next = following.feed.read(following.next, |entry| {
+            if entry.except != Some(following.peer) {
+                bytes += entry.frame.len();
+                queue.push_back(entry.frame.clone());
+            }
+        });
+        self.waiting.fetch_add(bytes, Ordering::Release);
+    }
+
+    /// Writes what its feed holds for it as far as the kernel takes it, and queues the rest. `batch` is what most followers
+    /// of that feed lack, and `slices` its frames. [`Offer::Overflow`]: more waits now than one peer may hold back.
+    pub fn take(&self, batch: Option<&Batch>, slices: &[IoSlice<'_>]) -> Offer {
+        let mut lane = self.lane.lock();
+        if self.is_closed() {
+            return Offer::Closed;
+        }
+        let was_idle = lane.is_empty();
+        match (&mut lane.following, batch) {
+            // Nearly always: then the frames need not pass through the queue.
+            (Some(following), Some(batch))
+                if was_idle && following.next == batch.from && batch.is_for(following.peer) =>
+            {
+                following.next = batch.to;
+                match self.send(slices) {
+                    Ok(written) if written == batch.bytes => return Offer::Queued,
+                    Ok(written) => self.queue_rest(&mut lane, batch, written),
+                    // The kernel is full, or the connection has failed, which the next attempt tells.
+                    Err(_) => self.queue_rest(&mut lane, batch, 0),
+                }
+            }
+            _ => self.queue_new(&mut lane),
+        }
+        if self.waiting.load(Ordering::Relaxed) > self.limits.max_queued {
+            return Offer::Overflow;
+        }
+        if was_idle {
+            self.flush_locked(&mut lane);
+        }
+        Offer::Queued
+    }
+
+    /// One system call, past tokio's view of the connection: that is only brought up to date when the kernel is full.
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sent = match slices {
+            [frame] => rustix::net::send(&self.tcp, frame, SendFlags::NOSIGNAL),
+            _ => rustix::net::sendmsg(
+                &self.tcp,
+                slices,
+                &mut SendAncillaryBuffer::default(),
+                SendFlags::NOSIGNAL,
+            ),
+        };
+        Ok(sent?)
+    }
+
+    fn queue_rest(&self, lane: &mut Lane, batch: &Batch, mut written: usize) {
+        self.waiting.fetch_add(batch.bytes - written, Ordering::Release);
+        for frame in batch.frames() {
+            if written >= frame.len() {
+                written -= frame.len();
+            } else if written > 0 {
+                lane.rest = frame.slice(written..);
+                written = 0;
+            } else {
+                lane.queue.push_back(frame.clone());
+            }
+        }
+    }
+
     /// Writes what the kernel takes; called by the flusher at the end of a tick.
     pub fn flush(&self) {
         let mut lane = self.lane.lock();
-        if self.is_closed() || !matches!(lane.state, State::Direct) {
-            return;
+        if !self.is_closed() && matches!(lane.state, State::Direct) {
+            self.flush_locked(&mut lane);
         }
-        match self.write_waiting(&mut lane) {
+    }
+
+    fn flush_locked(&self, lane: &mut Lane) {
+        match self.write_waiting(lane) {
             Ok(()) => {}
             // The reader's task waits for the kernel: only a task's own poll may register with the driver.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => lane.wake_reader(),
-            Err(_) => self.close_locked(&mut lane),
+            Err(_) => self.close_locked(lane),
         }
     }
 
@@ -259,6 +378,7 @@ impl Outlet {
         if self.is_closed() {
             return;
         }
+        self.queue_new(&mut lane);
         if lane.is_websocket() && lane.rest.is_empty() {
             lane.state = State::Direct;
             lane.queue.push_back(Bytes::from_static(close_frame));
@@ -273,6 +393,7 @@ impl Outlet {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        lane.following = None;
         lane.queue = VecDeque::new();
         lane.rest = Bytes::new();
         self.waiting.store(0, Ordering::Release);
@@ -300,11 +421,31 @@ impl Outlet {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.tcp.poll_read_ready(cx))?;
-            match self.tcp.try_read_buf(buffer) {
-                Ok(_) => return Poll::Ready(Ok(())),
+            match self.try_read(buffer) {
+                Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+    }
+
+    /// One system call. A read that leaves room has emptied the kernel's buffer: tokio is told so along with it, which
+    /// spares the read that would only find nothing.
+    fn try_read(&self, buffer: &mut tokio::io::ReadBuf<'_>) -> io::Result<()> {
+        let mut filled = None;
+        let unfilled = buffer.initialize_unfilled();
+        let read = self.tcp.try_io(Interest::READABLE, || {
+            let room = unfilled.len();
+            let read = rustix::io::read(&self.tcp, &mut *unfilled)?;
+            filled = Some(read);
+            if (1..room).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match filled {
+            Some(filled) => {
+                buffer.advance(filled);
+                Ok(())
+            }
+            None => read,
         }
     }
 
@@ -314,6 +455,7 @@ impl Outlet {
         if self.is_closed() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        self.queue_new(&mut lane);
         ready!(self.poll_drain(&mut lane, cx))?;
         let taken = loop {
             match self.tcp.try_write(buffer) {
@@ -351,6 +493,7 @@ impl Outlet {
     pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut lane = self.lane.lock();
         if !self.is_closed() {
+            self.queue_new(&mut lane);
             ready!(self.poll_drain(&mut lane, cx))?;
             let _ = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write);
         }

@@ -53,10 +53,18 @@ impl Drop for OutletIo {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::config::policy::SlowReader;
+    use crate::link::feed::{Batch, Entry, Feed};
+    use crate::link::outlet::Offer;
+    use crate::link::session::Sessions;
+    use crate::metrics::Metrics;
+    use crate::peer::PeerId;
 
     /// A peer that takes nothing is stalled also when the kernel refuses a buffer whole, so that none of it waits here,
     /// and attempts in between do not begin its time anew.
@@ -83,5 +91,87 @@ mod tests {
             assert!(write().is_pending());
         }
         assert!(outlet.is_stalled(begin + limits.max_stall));
+    }
+
+    const FRAME: usize = 1000;
+
+    /// Long enough for the slowest machine; only a test that fails takes it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A follower of `feed` whose kernel takes little at a time, and its peer's end.
+    async fn follower(feed: &Arc<Feed>, max_queued: usize) -> (OutletIo, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, remote) = listener.accept().await.unwrap();
+        tcp.writable().await.unwrap();
+        socket2::SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
+        let limits = SlowReader { max_queued, max_stall: Duration::from_secs(10) };
+        let outlet = Outlet::new(tcp, remote, limits, Box::new(()));
+        let sessions = Sessions::new(Arc::new(Metrics::new()));
+        let session = sessions.open(remote.ip(), HeaderMap::new(), Box::new(()));
+        assert!(session.bind_websocket(&outlet));
+        // The first frame finds that everything the library was given has been written.
+        assert_eq!(outlet.offer(&frame(0), || true, || {}), Offer::NeedsFlush);
+        assert!(outlet.follow(feed, PeerId::next()));
+        (OutletIo::new(outlet), peer)
+    }
+
+    fn frame(number: u8) -> Bytes {
+        vec![number; FRAME].into()
+    }
+
+    fn publish(feed: &Feed, outlet: &Outlet, number: u8) -> Offer {
+        feed.publish(Entry { frame: frame(number), except: None });
+        let batch = feed.batch();
+        let slices = batch.as_ref().map(Batch::slices).unwrap_or_default();
+        let offer = outlet.take(batch.as_ref(), &slices);
+        feed.forget(feed.head());
+        offer
+    }
+
+    /// Frames of the feed, of the outlet's own queue and of the library, in the order in which they were handed over.
+    #[tokio::test]
+    async fn a_follower_gets_whole_frames_in_order_however_little_the_kernel_takes() {
+        let feed = Arc::<Feed>::default();
+        let (mut io, mut peer) = follower(&feed, 1 << 20).await;
+        for number in 1..100 {
+            let offer = match number % 3 {
+                0 => io.0.offer_ours(&frame(number)),
+                1 => publish(&feed, &io.0, number),
+                // Its turn is still to come when the next is offered.
+                _ => {
+                    feed.publish(Entry { frame: frame(number), except: None });
+                    continue;
+                }
+            };
+            assert!(matches!(offer, Offer::Queued | Offer::NeedsFlush), "{number}: {offer:?}");
+        }
+        assert!(io.0.waiting() > 0, "the kernel took everything");
+        // Published, and nobody's turn yet: the library's own frame must not come before it.
+        feed.publish(Entry { frame: frame(100), except: None });
+        let writes = async move {
+            io.write_all(&frame(101)).await.unwrap();
+            io.flush().await.unwrap();
+            io
+        };
+        let reads = async {
+            let mut bytes = vec![0; 102 * FRAME];
+            peer.read_exact(&mut bytes).await.unwrap();
+            bytes
+        };
+        let both = async { tokio::join!(writes, reads) };
+        let (_io, bytes) = tokio::time::timeout(PATIENCE, both).await.expect("all frames arrive");
+        let expected: Vec<u8> = (0..102).flat_map(|number| frame(number).to_vec()).collect();
+        assert!(bytes == expected);
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_does_not_read_overflows() {
+        let feed = Arc::<Feed>::default();
+        let (io, _peer) = follower(&feed, 20 * FRAME).await;
+        let queued =
+            (1..=u8::MAX).take_while(|number| publish(&feed, &io.0, *number) == Offer::Queued).count();
+        assert!((10..u8::MAX.into()).contains(&queued), "{queued}");
+        assert!(io.0.waiting() <= 21 * FRAME, "{}", io.0.waiting());
     }
 }

@@ -1,16 +1,21 @@
 //! Writes out what broadcasts queued, at the end of the tick, in slices.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::link::outlet::Outlet;
+use super::room::{GroupNumber, Room};
+use super::round::Due;
+use crate::link::feed::Batch;
+use crate::link::outlet::{Offer, Outlet};
+use crate::metrics::CloseReason;
 
-/// Outlets flushed before others get a turn: at about 8 µs a write, a quarter of a millisecond.
+/// Outlets written to before others get a turn: at about 8 µs a write, a quarter of a millisecond.
 const SLICE: usize = 32;
 
 /// Outlets that wait before a second worker helps: eight milliseconds of writes. For fewer, waking it costs more than it
@@ -25,20 +30,31 @@ pub struct Flusher {
 
 #[derive(Default)]
 struct Shared {
-    dirty: Mutex<Dirty<Arc<Outlet>>>,
+    waiting: Mutex<Waiting>,
     wanted: Notify,
 }
 
-/// Broadcasts take turns, a slice each: a large room's does not hold up those of small rooms that come after it.
-struct Dirty<T> {
-    broadcasts: VecDeque<Vec<T>>,
-    /// Outlets in all of them.
-    len: usize,
+/// What is to be written takes turns, a slice each: a large room does not hold up small ones that come after it.
+#[derive(Default)]
+struct Waiting {
+    turns: VecDeque<Turn>,
+    /// Outlets in all of them, or about so many.
+    outlets: usize,
 }
 
-impl<T> Default for Dirty<T> {
-    fn default() -> Self {
-        Dirty { broadcasts: VecDeque::new(), len: 0 }
+enum Turn {
+    /// Outlets with frames of their own.
+    Outlets(Vec<Arc<Outlet>>),
+    /// What is left of a round in a room's group: so many followers.
+    Room(Arc<Room>, GroupNumber, usize),
+}
+
+impl Turn {
+    fn len(&self) -> usize {
+        match self {
+            Turn::Outlets(outlets) => outlets.len(),
+            Turn::Room(.., followers) => *followers,
+        }
     }
 }
 
@@ -53,69 +69,118 @@ impl Flusher {
 
     /// Has these outlets written at the end of the tick. Leaves `outlets` empty.
     pub fn want(&self, outlets: &mut Vec<Arc<Outlet>>) {
-        if outlets.is_empty() {
-            return;
-        }
-        let mut dirty = self.shared.dirty.lock();
-        let was_empty = dirty.len == 0;
-        dirty.add(outlets);
-        drop(dirty);
-        if was_empty {
-            self.shared.wanted.notify_one();
-        }
-    }
-}
-
-impl<T> Dirty<T> {
-    fn add(&mut self, outlets: &mut Vec<T>) {
-        self.len += outlets.len();
-        match self.broadcasts.back_mut() {
-            // Small broadcasts share a turn.
-            Some(last) if last.len() + outlets.len() <= SLICE => last.append(outlets),
-            _ => self.broadcasts.push_back(std::mem::take(outlets)),
+        if !outlets.is_empty() {
+            self.shared.push(Turn::Outlets(std::mem::take(outlets)));
         }
     }
 
-    /// Moves the next outlets into `slice`, [`SLICE`] of them at most. What is left of a broadcast goes behind the others.
-    fn take(&mut self, slice: &mut Vec<T>) {
-        while slice.len() < SLICE {
-            let Some(mut broadcast) = self.broadcasts.pop_front() else { break };
-            let left = broadcast.len().saturating_sub(SLICE - slice.len());
-            slice.extend(broadcast.drain(left..));
-            if !broadcast.is_empty() {
-                self.broadcasts.push_back(broadcast);
-            }
+    /// Has what was published to a group's followers at `now` written at the end of the tick, or here and now: when they are few
+    /// and nothing else is to be expected, or when the feed is full.
+    pub fn want_room(&self, room: &Arc<Room>, group: GroupNumber, now: Instant, is_full: bool) {
+        let (due, followers) = room.due(group, now, SLICE);
+        match due {
+            Due::Round if !is_full => self.shared.push(Turn::Room(room.clone(), group, followers)),
+            Due::UnderWay if !is_full => {}
+            Due::Round | Due::Now | Due::UnderWay => loop {
+                let left = write_room(room, group, SLICE).left;
+                if left == 0 {
+                    break;
+                }
+                if !is_full {
+                    self.shared.push(Turn::Room(room.clone(), group, left));
+                    break;
+                }
+            },
         }
-        self.len -= slice.len();
     }
 }
 
 impl Shared {
-    /// Takes the next slice into `slice`, which is empty. Returns how much is left; where it is much, another worker helps.
-    fn take(&self, slice: &mut Vec<Arc<Outlet>>) -> usize {
-        let mut dirty = self.dirty.lock();
-        dirty.take(slice);
-        let left = dirty.len;
-        drop(dirty);
+    fn push(&self, turn: Turn) {
+        let mut waiting = self.waiting.lock();
+        let was_empty = waiting.turns.is_empty();
+        waiting.push(turn);
+        drop(waiting);
+        if was_empty {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Writes to the next [`SLICE`] outlets. Returns whether more wait.
+    fn write_slice(&self) -> bool {
+        let mut budget = SLICE;
+        while budget > 0 {
+            let Some(turn) = self.waiting.lock().pop() else { return false };
+            match turn {
+                Turn::Outlets(mut outlets) => {
+                    let rest = outlets.split_off(outlets.len().min(budget));
+                    if !rest.is_empty() {
+                        self.waiting.lock().push(Turn::Outlets(rest));
+                    }
+                    budget -= outlets.len();
+                    outlets.iter().for_each(|outlet| outlet.flush());
+                }
+                Turn::Room(room, group, _) => {
+                    let written = write_room(&room, group, budget);
+                    budget = budget.saturating_sub(written.outlets.max(1));
+                    if written.left > 0 {
+                        self.waiting.lock().push(Turn::Room(room, group, written.left));
+                    }
+                }
+            }
+        }
+        let left = self.waiting.lock().outlets;
         if left >= SHARED_FROM {
             self.wanted.notify_one();
         }
-        left
+        left > 0
     }
 }
 
+impl Waiting {
+    fn push(&mut self, turn: Turn) {
+        self.outlets += turn.len();
+        self.turns.push_back(turn);
+    }
+
+    fn pop(&mut self) -> Option<Turn> {
+        let turn = self.turns.pop_front()?;
+        self.outlets -= turn.len();
+        Some(turn)
+    }
+}
+
+/// What a slice of a round came to.
+struct Written {
+    outlets: usize,
+    /// Followers whose turn is still to come.
+    left: usize,
+}
+
+/// Writes to the next followers of a group, `most` of them at most.
+fn write_room(room: &Room, group: GroupNumber, most: usize) -> Written {
+    let Some(slice) = room.claim(group, most) else { return Written { outlets: 0, left: 0 } };
+    let frames = slice.batch.as_ref().map(Batch::slices).unwrap_or_default();
+    for outlet in &slice.outlets {
+        if outlet.take(slice.batch.as_ref(), &frames) == Offer::Overflow
+            && let Some(session) = outlet.session().and_then(Weak::upgrade)
+        {
+            // Nobody waits for it: a broadcast must not hang on one member.
+            drop(session.close(CloseReason::SlowReader));
+        }
+    }
+    Written { outlets: slice.outlets.len(), left: room.wrote(group, &slice) }
+}
+
 async fn flush(shared: Arc<Shared>) {
-    let mut slice = Vec::with_capacity(SLICE);
     loop {
         shared.wanted.notified().await;
         loop {
             // Events that are ready now are heard first, so that their frames share one write per member; and between two
             // slices, so that nobody waits for the whole of a large room.
             tokio::task::yield_now().await;
-            let left = shared.take(&mut slice);
-            slice.drain(..).for_each(|outlet| outlet.flush());
             // What comes when nothing is left is told of.
-            if left == 0 {
+            if !shared.write_slice() {
                 break;
             }
         }
@@ -125,44 +190,5 @@ async fn flush(shared: Arc<Shared>) {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn slices(dirty: &mut Dirty<u32>, count: usize) -> Vec<Vec<u32>> {
-        let take = |_| {
-            let mut slice = Vec::new();
-            dirty.take(&mut slice);
-            slice.sort_unstable();
-            slice
-        };
-        (0..count).map(take).collect()
-    }
-
-    #[test]
-    fn a_large_broadcast_is_sliced_and_a_small_one_gets_between() {
-        let mut dirty = Dirty::default();
-        dirty.add(&mut (0..100).collect());
-        assert_eq!(slices(&mut dirty, 1), [(68..100).collect::<Vec<_>>()]);
-        dirty.add(&mut vec![200, 201]);
-        let after = slices(&mut dirty, 4);
-        assert_eq!(after[0], (36..68).collect::<Vec<_>>());
-        assert_eq!(after[1], [(6..36).collect::<Vec<_>>(), vec![200, 201]].concat());
-        assert_eq!(after[2], (0..6).collect::<Vec<_>>());
-        assert_eq!(after[3], [0; 0]);
-    }
-
-    #[test]
-    fn small_broadcasts_share_a_slice() {
-        let mut dirty = Dirty::default();
-        for first in (0..60).step_by(10) {
-            dirty.add(&mut (first..first + 10).collect());
-        }
-        let slices = slices(&mut dirty, 3);
-        assert_eq!(slices.iter().map(Vec::len).collect::<Vec<_>>(), [32, 28, 0]);
-        assert_eq!(slices.concat().len(), 60);
     }
 }

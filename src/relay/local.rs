@@ -2,15 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use socketioxide::socket::Socket;
 
 use super::flusher::Flusher;
 use super::frame::Frame;
 use super::member::{Member, Round};
-use super::room::Room;
+use super::room::{GroupNumber, Room};
+use super::round::CourseId;
 use crate::hears::{Hearing, Listening};
+use crate::link::feed::Entry;
 use crate::message::Topic;
 use crate::metrics::{Metrics, WithheldReason};
 use crate::peer::PeerId;
@@ -37,13 +41,16 @@ impl Rooms {
 
     /// Puts a member into these rooms, each given once.
     pub fn join(self: &Arc<Self>, listening: &[Listening], member: &Arc<Member>) -> Membership {
+        let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();
         for Listening { room, hears } in listening {
-            by_name.entry(room.clone()).or_default().add(member, hears);
+            to_flush.extend(by_name.entry(room.clone()).or_default().add(member, hears));
         }
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.peers.inc();
         self.metrics.members.inc_by(listening.len() as i64);
+        drop(by_name);
+        self.flusher.want(&mut to_flush);
         let names = listening.iter().map(|one| one.room.clone()).collect();
         Membership { rooms: self.clone(), names, id: member.id() }
     }
@@ -65,61 +72,110 @@ impl Rooms {
         topic: &Topic<'_>,
         except: Option<PeerId>,
     ) -> usize {
-        let rooms: Vec<Arc<Room>> = {
+        let mut rooms: SmallVec<[Arc<Room>; 1]> = {
             let by_name = self.by_name.lock();
             names.into_iter().filter_map(|name| by_name.get(name).cloned()).collect()
         };
+        // One order for all who lock several.
+        rooms.sort_unstable_by_key(Arc::as_ptr);
         let mut round = Round::default();
-        let mut heard = 0;
-        let mut seen = HashSet::new();
-        let mut withheld = false;
-        for room in &rooms {
-            let members = room.read();
-            for group in members.groups().filter(|group| !group.is_empty()) {
-                let hearing = group.hears().judge(topic);
-                if !hearing.is_heard() {
-                    withheld = true;
-                    continue;
-                }
-                let before = heard;
-                for member in group.iter() {
-                    let is_first = rooms.len() == 1 || seen.insert(member.id());
-                    if Some(member.id()) != except && is_first && member.deliver(frame, &mut round) {
-                        heard += 1;
-                    }
-                }
-                self.count(&hearing, heard - before);
+        let told = self.publish(&rooms, frame, topic, except, &mut round);
+        self.flusher.want(&mut round.to_flush);
+        self.metrics.deliveries.inc_by(told.members as u64);
+        if !told.feeds.is_empty() {
+            let now = Instant::now();
+            for feed in &told.feeds {
+                self.flusher.want_room(&rooms[feed.room], feed.group, now, feed.is_full);
             }
         }
-        self.flusher.want(&mut round.to_flush);
-        self.metrics.deliveries.inc_by(heard as u64);
-        if withheld {
-            self.count_withheld(&rooms, topic, except, seen);
+        if told.withheld {
+            self.count_withheld(&rooms, topic, except, &told.feeds, told.seen);
         }
-        heard
+        told.members
+    }
+
+    /// Hands the frame to every member of these rooms that hears of it, once.
+    fn publish(
+        &self,
+        rooms: &[Arc<Room>],
+        frame: &Frame,
+        topic: &Topic<'_>,
+        except: Option<PeerId>,
+        round: &mut Round,
+    ) -> Told {
+        // All at once, so that nobody begins to follow one room's feed after another's members have been gone through.
+        let all: SmallVec<[_; 1]> = rooms.iter().map(|room| room.read()).collect();
+        let mut told = Told::default();
+        let mut handed: SmallVec<[_; 1]> = SmallVec::new();
+        for (room, members) in all.iter().enumerate() {
+            for (number, group) in members.groups().filter(|(_, group)| !group.is_empty()) {
+                let hearing = group.hears().judge(topic);
+                if !hearing.is_heard() {
+                    told.withheld = true;
+                    continue;
+                }
+                if group.followers() > 0 {
+                    let entry = Entry { frame: frame.websocket().clone(), except };
+                    let is_full = group.course().feed().publish(entry);
+                    told.feeds.push(Published { room, group: number, course: group.course().id(), is_full });
+                    let without_echo = except.is_some_and(|id| members.is_in(group, id) == (true, true));
+                    let heard = group.followers() - usize::from(without_echo);
+                    told.members += heard;
+                    self.count(&hearing, heard);
+                }
+                if !group.others().is_empty() {
+                    handed.push((room, group, hearing));
+                }
+            }
+        }
+        let mut may_follow: SmallVec<[(usize, Vec<Arc<Member>>); 1]> = SmallVec::new();
+        for (room, group, hearing) in handed {
+            let before = told.members;
+            let mut candidates = Vec::new();
+            for member in group.others() {
+                let is_first = rooms.len() == 1 || !told.by_feed(member) && told.seen.insert(member.id());
+                if Some(member.id()) != except && is_first && member.deliver(frame, round) {
+                    told.members += 1;
+                }
+                if member.may_follow() {
+                    candidates.push(member.clone());
+                }
+            }
+            self.count(&hearing, told.members - before);
+            if !candidates.is_empty() {
+                may_follow.push((room, candidates));
+            }
+        }
+        drop(all);
+        may_follow.iter().for_each(|(room, candidates)| rooms[*room].promote(candidates));
+        told
     }
 
     /// Counts the members of these rooms from whom an event was withheld, each once. `heard` are those who heard it in
-    /// another of several rooms.
+    /// another of several rooms, or hear it by one of `feeds`.
     fn count_withheld(
         &self,
         rooms: &[Arc<Room>],
         topic: &Topic<'_>,
         except: Option<PeerId>,
+        feeds: &[Published],
         mut heard: HashSet<PeerId>,
     ) {
         for room in rooms {
             let members = room.read();
-            for group in members.groups() {
+            for (_, group) in members.groups() {
                 let hearing = group.hears().judge(topic);
                 if hearing.is_heard() {
                     continue;
                 }
-                let mut without = |id| Some(id) != except && heard.insert(id);
+                let mut without = |member: &Member| {
+                    let id = member.id();
+                    Some(id) != except && !by_feed(feeds, member) && heard.insert(id)
+                };
                 let count = match rooms {
                     // No member has to be looked at.
-                    [_] => group.len() - usize::from(except.is_some_and(|id| members.is_in(group, id))),
-                    _ => group.iter().filter(|member| without(member.id())).count(),
+                    [_] => group.len() - usize::from(except.is_some_and(|id| members.is_in(group, id).0)),
+                    _ => group.iter().filter(|member| without(member)).count(),
                 };
                 self.count(&hearing, count);
             }
@@ -141,14 +197,50 @@ impl Rooms {
     }
 
     fn leave(&self, names: &[Arc<str>], id: PeerId) {
+        let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();
         for name in names {
-            if by_name.get(name).is_some_and(|room| room.remove(id)) {
+            let Some(room) = by_name.get(name) else { continue };
+            let (is_empty, outlet) = room.remove(id);
+            to_flush.extend(outlet);
+            if is_empty {
                 by_name.remove(name);
             }
         }
         self.metrics.rooms.set(by_name.len() as i64);
+        drop(by_name);
+        self.flusher.want(&mut to_flush);
     }
+}
+
+/// What a broadcast came to.
+#[derive(Default)]
+struct Told {
+    members: usize,
+    /// Feeds that it was published in.
+    feeds: SmallVec<[Published; 1]>,
+    /// Members of several rooms that were handed it.
+    seen: HashSet<PeerId>,
+    withheld: bool,
+}
+
+struct Published {
+    /// Which of the broadcast's rooms.
+    room: usize,
+    group: GroupNumber,
+    course: CourseId,
+    is_full: bool,
+}
+
+impl Told {
+    fn by_feed(&self, member: &Member) -> bool {
+        by_feed(&self.feeds, member)
+    }
+}
+
+/// Whether the member follows one of these feeds.
+fn by_feed(feeds: &[Published], member: &Member) -> bool {
+    member.follows().is_some_and(|course| feeds.iter().any(|feed| feed.course == course))
 }
 
 impl Drop for Membership {

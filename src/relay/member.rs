@@ -1,6 +1,6 @@
 //! One member of a room, and how a frame reaches it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -8,6 +8,7 @@ use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 
 use super::frame::Frame;
+use super::round::CourseId;
 use crate::link::outlet::{Offer, Outlet};
 use crate::link::session::{Carrier, Session};
 use crate::metrics::CloseReason;
@@ -20,6 +21,8 @@ pub struct Member {
     socket: OnceLock<Weak<Socket>>,
     /// The connection that broadcasts are written to, once it is ours to write to.
     ours: OnceLock<Weak<Outlet>>,
+    /// The feed that connection follows; 0 for none.
+    follows: AtomicU64,
     max_queued: u64,
     entered: AtomicBool,
     /// What it is to hear first: frames from between its joining and its CONNECT's answer, which must come before them.
@@ -46,10 +49,31 @@ impl Member {
             session: Arc::downgrade(session),
             socket: OnceLock::new(),
             ours: OnceLock::new(),
+            follows: AtomicU64::new(0),
             max_queued: max_queued as u64,
             entered: AtomicBool::new(false),
             early: Mutex::default(),
         })
+    }
+
+    /// Its connection, once that is ours to write to and as long as it is there.
+    pub fn outlet(&self) -> Option<Arc<Outlet>> {
+        self.ours.get()?.upgrade()
+    }
+
+    /// Whether its connection is ours to write to and follows no feed yet.
+    pub fn may_follow(&self) -> bool {
+        self.follows().is_none() && self.ours.get().is_some()
+    }
+
+    /// The feed that it follows.
+    pub fn follows(&self) -> Option<CourseId> {
+        CourseId::from_number(self.follows.load(Ordering::Acquire))
+    }
+
+    /// Notes which feed it follows. Only rooms call it, with nobody publishing to them meanwhile.
+    pub fn follow(&self, course: Option<CourseId>) {
+        self.follows.store(course.map_or(0, CourseId::number), Ordering::Release);
     }
 
     /// Its CONNECT has been answered: from here on it hears its rooms, beginning with what has waited.

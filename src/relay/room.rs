@@ -1,19 +1,26 @@
-//! One room's members: walked in one go by every broadcast, found again when one leaves.
+//! One room's members, in groups that hear the same, found again when one leaves.
+//!
+//! Members whose connection is ours to write to *follow* their group's feed; the others (they poll, upgrade, have just come,
+//! follow another room, or speak TLS) are handed each frame as it comes. A follower is touched once for all that has
+//! been published since its last turn.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::member::Member;
+use super::round::{Course, Due, Slice};
 use crate::hears::Hears;
+use crate::link::outlet::Outlet;
 use crate::peer::PeerId;
 
 /// The members of one room.
 #[derive(Default)]
 pub struct Room(RwLock<Members>);
 
-/// Members side by side, since a broadcast touches them all, and where each stands.
+/// Members side by side, and where each stands.
 ///
 /// Those who hear the same stand in one group, for which a broadcast decides once. Where nobody is kept from anything there
 /// is only the first.
@@ -28,7 +35,15 @@ pub struct Members {
 #[derive(Default)]
 pub struct Group {
     hears: Hears,
-    list: Vec<Arc<Member>>,
+    course: Arc<Course>,
+    followers: Vec<Follower>,
+    others: Vec<Arc<Member>>,
+}
+
+struct Follower {
+    /// Held weakly: the connection's descriptor is freed with the connection.
+    outlet: Weak<Outlet>,
+    member: Arc<Member>,
 }
 
 /// The groups of those who hear less than everything.
@@ -45,29 +60,73 @@ struct Less {
 struct Place {
     /// A group of [`Less`], or [`EVERYTHING`].
     group: u32,
-    /// Where in the group.
+    /// Where among the group's followers, with [`FOLLOWS`], or among the others.
     at: u32,
 }
+
+/// A group's number in its room.
+pub type GroupNumber = u32;
+
+/// The bit of [`Place::at`] that followers have set. There are fewer members than that many.
+const FOLLOWS: u32 = 1 << 31;
 
 /// The number of the group of those who hear everything. No other comes so far: there are no more groups than members,
 /// and no more of those than descriptors.
 const EVERYTHING: u32 = u32::MAX;
 
 impl Room {
-    /// Lets a member in, who is to hear this. One that is in already hears this from now on.
-    pub fn add(&self, member: &Arc<Member>, hears: &Hears) {
+    /// Lets a member in, who is to hear this. One that is in already hears this from now on. Returns the connection on which
+    /// frames wait that it was still to hear.
+    pub fn add(&self, member: &Arc<Member>, hears: &Hears) -> Option<Arc<Outlet>> {
         let mut members = self.0.write();
-        if members.hears(member.id()) != Some(hears) {
-            members.remove(member.id());
-            members.add(member, hears);
+        if members.hears(member.id()) == Some(hears) {
+            return None;
         }
+        let to_flush = members.remove(member.id());
+        members.add(member, hears);
+        to_flush
     }
 
-    /// Lets a member go. Returns whether nobody is left.
-    pub fn remove(&self, id: PeerId) -> bool {
+    /// Lets a member go. Returns whether nobody is left, and the connection on which frames wait that it was still to hear.
+    pub fn remove(&self, id: PeerId) -> (bool, Option<Arc<Outlet>>) {
         let mut members = self.0.write();
-        members.remove(id);
-        members.places.is_empty()
+        let to_flush = members.remove(id);
+        (members.places.is_empty(), to_flush)
+    }
+
+    /// Has these members follow their groups' feeds, now that their connections are ours to write to.
+    pub fn promote(&self, candidates: &[Arc<Member>]) {
+        let mut members = self.0.write();
+        candidates.iter().for_each(|member| members.promote(member));
+    }
+
+    /// Says what is due after something was published to a group's followers, at `now`, and how many they are. `few` of them
+    /// can be written to at once.
+    pub fn due(&self, group: GroupNumber, now: Instant, few: usize) -> (Due, usize) {
+        let members = self.0.read();
+        let Some(group) = members.get(group) else { return (Due::UnderWay, 0) };
+        (group.course.due(now, group.followers.len(), few), group.followers.len())
+    }
+
+    /// Claims the next `most` followers of a group's round, if one is under way. [`Room::wrote`] must follow.
+    pub fn claim(&self, group: GroupNumber, most: usize) -> Option<Slice> {
+        // Locked for both, so that whoever is claimed has been read before somebody else can take the place.
+        let members = self.0.read();
+        let group = members.get(group)?;
+        let claimed = group.course.claim(group.followers.len(), most)?;
+        let left = claimed.start;
+        let outlets = group.followers[claimed].iter().filter_map(|follower| follower.outlet.upgrade());
+        let (course, batch) = (group.course.clone(), group.course.feed().batch());
+        Some(Slice { outlets: outlets.collect(), batch, left, course })
+    }
+
+    /// Says that a slice has been written. Returns how many followers are still to have their turn.
+    pub fn wrote(&self, group: GroupNumber, slice: &Slice) -> usize {
+        let members = self.0.read();
+        // A group that was left by all may have given its number to another.
+        let same = members.get(group).filter(|group| Arc::ptr_eq(&group.course, &slice.course));
+        let followers = same.map_or(0, |group| group.followers.len());
+        if slice.course.wrote(followers) { followers } else { slice.left }
     }
 
     /// The members as they are now; nobody joins or leaves while this is held.
@@ -77,54 +136,92 @@ impl Room {
 }
 
 impl Members {
-    /// All groups; each member is in one.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+    /// All groups with their numbers; each member is in one.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupNumber, &Group)> {
         let less = self.less.iter().flat_map(|less| &less.groups);
-        std::iter::once(&self.everything).chain(less)
+        std::iter::once((EVERYTHING, &self.everything)).chain((0..).zip(less))
     }
 
-    /// Whether this member is in this group.
-    pub fn is_in(&self, group: &Group, id: PeerId) -> bool {
-        self.group_of(id).is_some_and(|own| std::ptr::eq(own, group))
+    /// Whether this member is in this group; and whether it follows its feed.
+    pub fn is_in(&self, group: &Group, id: PeerId) -> (bool, bool) {
+        let Some(place) = self.places.get(&id) else { return (false, false) };
+        let is_in = self.get(place.group).is_some_and(|own| std::ptr::eq(own, group));
+        (is_in, is_in && place.at & FOLLOWS != 0)
     }
 
     /// What this member hears, if it is one.
     pub fn hears(&self, id: PeerId) -> Option<&Hears> {
-        self.group_of(id).map(|group| &group.hears)
-    }
-
-    fn group_of(&self, id: PeerId) -> Option<&Group> {
-        match self.places.get(&id)?.group {
-            EVERYTHING => Some(&self.everything),
-            number => self.less.as_ref()?.groups.get(number as usize),
-        }
+        let place = self.places.get(&id)?;
+        Some(&self.get(place.group)?.hears)
     }
 
     fn add(&mut self, member: &Arc<Member>, hears: &Hears) {
         let everything = hears.is_everything();
         let number = if everything { EVERYTHING } else { self.less.get_or_insert_default().number(hears) };
-        let Some(group) = self.group(number) else { return };
-        let at = group.list.len() as u32;
-        group.list.push(member.clone());
+        let Some(group) = self.get_mut(number) else { return };
+        let at = group.others.len() as u32;
+        group.others.push(member.clone());
         self.places.insert(member.id(), Place { group: number, at });
     }
 
-    fn remove(&mut self, id: PeerId) {
-        let Some(Place { group: number, at }) = self.places.remove(&id) else { return };
-        let Some(group) = self.group(number) else { return };
-        // Order within a room means nothing: each sender's events pass through it one after the other.
-        group.list.swap_remove(at as usize);
-        let moved = group.list.get(at as usize).map(|member| member.id());
-        let is_empty = group.list.is_empty();
-        if let Some(moved) = moved {
-            self.places.insert(moved, Place { group: number, at });
-        }
-        if is_empty && self.less.as_mut().is_some_and(|less| less.vacate(number)) {
+    /// Returns the connection on which frames wait that the member was still to hear.
+    fn remove(&mut self, id: PeerId) -> Option<Arc<Outlet>> {
+        let place = self.places.remove(&id)?;
+        let follower = self.take(place);
+        let is_empty = self.get(place.group).is_some_and(Group::is_empty);
+        if is_empty && self.less.as_mut().is_some_and(|less| less.vacate(place.group)) {
             self.less = None;
+        }
+        let Follower { outlet, member } = follower?;
+        member.follow(None);
+        outlet.upgrade().filter(|outlet| outlet.unfollow())
+    }
+
+    /// Nobody publishes while this runs, so the member has been handed all that the feed has.
+    fn promote(&mut self, member: &Arc<Member>) {
+        let Some(&place) = self.places.get(&member.id()) else { return };
+        if place.at & FOLLOWS != 0 {
+            return;
+        }
+        let Some(outlet) = member.outlet() else { return };
+        let Some(course) = self.get(place.group).map(|group| group.course.clone()) else { return };
+        if !outlet.follow(course.feed(), member.id()) {
+            return;
+        }
+        self.take(place);
+        let Some(group) = self.get_mut(place.group) else { return };
+        let at = group.followers.len() as u32 | FOLLOWS;
+        group.followers.push(Follower { outlet: Arc::downgrade(&outlet), member: member.clone() });
+        member.follow(Some(course.id()));
+        self.places.insert(member.id(), Place { at, ..place });
+    }
+
+    /// Takes out whoever stands there, and puts the last of the list in its place: order within a room means nothing, since
+    /// each sender's events pass through it one after the other.
+    fn take(&mut self, place: Place) -> Option<Follower> {
+        let group = self.get_mut(place.group)?;
+        let at = (place.at & !FOLLOWS) as usize;
+        let (taken, moved) = if place.at & FOLLOWS == 0 {
+            group.others.swap_remove(at);
+            (None, group.others.get(at).map(|moved| moved.id()))
+        } else {
+            let taken = group.followers.swap_remove(at);
+            (Some(taken), group.followers.get(at).map(|moved| moved.member.id()))
+        };
+        if let Some(moved) = moved {
+            self.places.insert(moved, place);
+        }
+        taken
+    }
+
+    fn get(&self, number: GroupNumber) -> Option<&Group> {
+        match number {
+            EVERYTHING => Some(&self.everything),
+            number => self.less.as_ref()?.groups.get(number as usize),
         }
     }
 
-    fn group(&mut self, number: u32) -> Option<&mut Group> {
+    fn get_mut(&mut self, number: GroupNumber) -> Option<&mut Group> {
         match number {
             EVERYTHING => Some(&mut self.everything),
             number => self.less.as_mut()?.groups.get_mut(number as usize),
@@ -138,19 +235,37 @@ impl Group {
         &self.hears
     }
 
+    /// What its followers follow.
+    pub fn course(&self) -> &Course {
+        &self.course
+    }
+
+    /// How many follow its feed.
+    pub fn followers(&self) -> usize {
+        self.followers.len()
+    }
+
+    /// Those who are handed each frame.
+    pub fn others(&self) -> &[Arc<Member>] {
+        &self.others
+    }
+
     /// Each member once.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.list.iter().map(|member| &**member)
+        self.followers
+            .iter()
+            .map(|follower| &*follower.member)
+            .chain(self.others.iter().map(|member| &**member))
     }
 
     /// How many they are.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.followers.len() + self.others.len()
     }
 
     /// Whether nobody is in it.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.len() == 0
     }
 }
 
@@ -160,7 +275,7 @@ impl Less {
         if let Some(number) = self.by_hears.get(hears) {
             return *number;
         }
-        let group = Group { hears: hears.clone(), list: Vec::new() };
+        let group = Group { hears: hears.clone(), ..Group::default() };
         let number = match self.vacant.pop() {
             Some(number) => {
                 self.groups[number as usize] = group;
@@ -214,10 +329,10 @@ mod tests {
     fn standing(room: &Room) -> HashMap<PeerId, Hears> {
         let members = room.read();
         let mut standing = HashMap::new();
-        for group in members.groups() {
+        for (_, group) in members.groups() {
             assert_eq!(group.iter().count(), group.len());
             for member in group.iter() {
-                assert!(members.is_in(group, member.id()));
+                assert_eq!(members.is_in(group, member.id()), (true, false));
                 assert_eq!(standing.insert(member.id(), group.hears().clone()), None, "in two groups");
             }
         }
@@ -231,18 +346,18 @@ mod tests {
         for (member, which) in members.iter().zip([0, 1, 1, 2]) {
             room.add(member, &hears(which));
         }
-        let lengths = |room: &Room| room.read().groups().map(Group::len).collect::<Vec<_>>();
+        let lengths = |room: &Room| room.read().groups().map(|(_, group)| group.len()).collect::<Vec<_>>();
         assert_eq!(lengths(&room), [1, 2, 1]);
-        assert!(!room.remove(members[1].id()) && !room.remove(members[2].id()));
+        assert!(!room.remove(members[1].id()).0 && !room.remove(members[2].id()).0);
         assert_eq!(lengths(&room), [1, 0, 1]);
         // A member that is in already only moves, and an empty group's place is used again.
         room.add(&members[0], &hears(3));
         assert_eq!(lengths(&room), [0, 1, 1]);
-        assert!(!room.remove(members[0].id()));
-        assert!(room.remove(members[3].id()));
+        assert!(!room.remove(members[0].id()).0);
+        assert!(room.remove(members[3].id()).0);
         assert_eq!(lengths(&room), [0]);
         assert!(room.read().less.is_none());
-        assert!(room.remove(members[3].id()));
+        assert!(room.remove(members[3].id()).0);
     }
 
     proptest! {
@@ -262,7 +377,7 @@ mod tests {
                     }
                     None => {
                         expected.remove(&member.id());
-                        prop_assert_eq!(room.remove(member.id()), expected.is_empty());
+                        prop_assert_eq!(room.remove(member.id()).0, expected.is_empty());
                     }
                 }
                 prop_assert_eq!(standing(&room), expected.clone());

@@ -6,6 +6,7 @@ mod bytes;
 mod config;
 mod docs;
 mod drain;
+mod feeds;
 mod harness;
 mod hostile;
 mod http;

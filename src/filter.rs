@@ -63,7 +63,7 @@ impl Filter {
     /// Whether an event about this is wanted.
     pub fn wants(&self, topic: &Topic<'_>) -> bool {
         let type_wanted = match (&self.types, &topic.kind) {
-            (Some(types), Some(kind)) => types.name(kind),
+            (Some(types), Some(kind)) if !kind.is_empty() => types.name(kind),
             _ => true,
         };
         let task_wanted = match (&self.task_ids, &topic.task_id) {

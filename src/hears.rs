@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::config::policy::{AudienceRule, RuleMode};
+use crate::config::policy::{AudienceRule, Mode};
 use crate::filter::Filter;
 use crate::message::Topic;
 
@@ -62,7 +62,8 @@ impl Hears {
         self.rules.is_empty() && self.filter.is_none()
     }
 
-    /// What becomes of an event about `topic`. An event without a type is withheld by no rule.
+    /// What becomes of an event about `topic`. An event whose payload is not looked at is withheld by no rule; one that
+    /// says no type though it should, by those that are on all types (`*`).
     pub fn judge(&self, topic: &Topic<'_>) -> Hearing<'_> {
         let rule = |enforced: bool| {
             let kind = topic.kind.as_deref()?;
@@ -102,7 +103,7 @@ impl Withholder {
     }
 
     fn is_enforced(&self) -> bool {
-        self.0.rule.mode == RuleMode::Enforce
+        self.0.rule.mode == Mode::Enforce
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::policy::{EventPolicy, TypeRules};
+use crate::reject::{Refused, Reject};
 
 /// What a JSON `taskId` was.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +19,7 @@ pub enum TaskId<'a> {
 /// What an event is about, as far as that decides who hears it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topic<'a> {
-    /// The decoded `type`; `None` where the payload is not looked at.
+    /// The decoded `type`, empty where a payload says none though it should; `None` where the payload is not looked at.
     pub kind: Option<Cow<'a, str>>,
     /// The `taskId`, where there is one.
     pub task_id: Option<TaskId<'a>>,
@@ -33,10 +34,22 @@ pub struct Payload<'a> {
     pub label: Option<&'a str>,
     /// The `taskId`.
     pub task_id: Option<TaskId<'a>>,
-    /// The `timestamp`, already inside its window.
+    /// The `timestamp`, already inside its window unless validation only observes.
     pub timestamp: Option<SystemTime>,
     /// The team named by the policy's `team_field`, not yet checked against the sender's teams.
     pub team: Option<Cow<'a, str>>,
+}
+
+/// What stands in the fields that every payload may have and is nothing that they should hold, as JSON text. Only where
+/// validation does not refuse it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Unread<'a> {
+    /// A `type` that is no text.
+    pub kind: Option<&'a str>,
+    /// A `taskId` that is neither integer nor text.
+    pub task_id: Option<&'a str>,
+    /// A `timestamp` that is no time.
+    pub timestamp: Option<&'a str>,
 }
 
 /// One event from a client: its name and its unparsed arguments, which stages refuse or narrow.
@@ -50,6 +63,9 @@ pub struct Event<'a> {
     pub payload: Payload<'a>,
     policy: Option<&'a EventPolicy>,
     rules: Option<&'a TypeRules>,
+    unread: Unread<'a>,
+    label: Option<usize>,
+    observed: Vec<Refused>,
     only_teams: Option<Vec<Arc<str>>>,
 }
 
@@ -77,6 +93,9 @@ impl<'a> Event<'a> {
             payload: Payload::default(),
             policy: None,
             rules: None,
+            unread: Unread::default(),
+            label: None,
+            observed: Vec::new(),
             only_teams: None,
         })
     }
@@ -99,6 +118,17 @@ impl<'a> Event<'a> {
     /// Set once, by validation.
     pub(crate) fn set_policy(&mut self, policy: &'a EventPolicy) {
         self.policy = Some(policy);
+        self.label = Some(policy.label);
+    }
+
+    /// The place among the policy's labels under which it is counted, as far as it is known yet.
+    pub(crate) fn label(&self) -> Option<usize> {
+        self.label
+    }
+
+    /// Set by validation when it has found the type's.
+    pub(crate) fn set_label(&mut self, label: usize) {
+        self.label = Some(label);
     }
 
     /// The rules that judge events of this type; `None` where none does.
@@ -109,6 +139,31 @@ impl<'a> Event<'a> {
     /// Set once, by validation.
     pub(crate) fn set_rules(&mut self, rules: Option<&'a TypeRules>) {
         self.rules = rules;
+    }
+
+    /// What its payload says that could not be read as it should be.
+    pub(crate) fn unread(&self) -> Unread<'a> {
+        self.unread
+    }
+
+    /// Set once, by validation.
+    pub(crate) fn set_unread(&mut self, unread: Unread<'a>) {
+        self.unread = unread;
+    }
+
+    /// Notes that a stage whose mode is `observe` would have refused it.
+    pub(crate) fn would_refuse(&mut self, stage: &'static str, reject: Reject) {
+        self.observed.push(Refused { reject, stage });
+    }
+
+    /// What it would have been refused for, were every check enforced; in the order of the stages.
+    pub fn observed(&self) -> &[Refused] {
+        &self.observed
+    }
+
+    /// The same, taken out.
+    pub(crate) fn take_observed(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.observed)
     }
 
     /// Relays the event to these teams at most: to those among them that it would have reached anyway, also after what

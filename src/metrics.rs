@@ -1,5 +1,6 @@
 //! What is counted. Every label comes from a fixed set, so no client can make a series.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::collector::Collector;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
+use crate::config::policy::Label;
 use crate::process::{Usage, descriptor_limit};
 use crate::reject::Code;
 
@@ -96,6 +98,62 @@ struct ReasonLabel {
 struct RuleLabels {
     rule: String,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    event: Arc<str>,
+    r#type: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObservedLabels {
+    event: Arc<str>,
+    r#type: Arc<str>,
+    code: &'static str,
+}
+
+/// What became of events. Their labels are names that the policy gives.
+#[derive(Clone, Debug, Default)]
+pub struct EventCounters {
+    /// By rule.
+    pub rules: RuleCounters,
+    events: Family<EventLabels, Counter>,
+    observed: Family<ObservedLabels, Counter>,
+}
+
+/// The counters of the events of one name and type.
+#[derive(Clone, Debug)]
+pub struct EventCounts {
+    /// Relayed, and no check had anything against it.
+    pub accepted: Counter,
+    /// Relayed, though checks that are only observed would have refused it.
+    pub observed: Counter,
+    /// Refused.
+    pub refused: Counter,
+}
+
+impl EventCounters {
+    /// Those of one label, which begin at zero.
+    pub fn of(&self, label: &Label) -> EventCounts {
+        let counter = |outcome| {
+            let labels = EventLabels { event: label.event.clone(), r#type: label.kind.clone(), outcome };
+            self.events.get_or_create(&labels).clone()
+        };
+        EventCounts {
+            accepted: counter("accepted"),
+            observed: counter("observed"),
+            refused: counter("refused"),
+        }
+    }
+
+    /// Events of one label that passed and would have been refused with this code.
+    pub fn observed(&self, label: &Label, code: Code) -> Counter {
+        let labels =
+            ObservedLabels { event: label.event.clone(), r#type: label.kind.clone(), code: code.as_str() };
+        self.observed.get_or_create(&labels).clone()
+    }
 }
 
 /// What became of the events that rules judged. Rules are named in the policy, so their names are a fixed set.
@@ -207,10 +265,14 @@ pub struct Metrics {
     refusals: Vec<Counter>,
     closes: Vec<Counter>,
     withheld: Vec<Counter>,
-    /// What became of the events that rules judged.
-    pub rules: RuleCounters,
+    /// Connections that `limits.events.disconnect_after` would have closed, were it enforced.
+    pub observed_closes: Counter,
+    /// What became of events, by the policy's names.
+    pub events: EventCounters,
     /// What audience rules decided.
     pub audience: AudienceCounters,
+    /// Sockets that `auth.mode = "optional"` let in without a token.
+    pub observed_tokenless: Counter,
     /// Sockets admitted.
     pub admissions: Counter,
     /// Events relayed.
@@ -247,8 +309,17 @@ impl Metrics {
         registry.register("refusals", "Refused handshakes, sockets and events by code", refusals.clone());
         let closes = Family::<ReasonLabel, Counter>::default();
         registry.register("closes", "Closed connections by reason", closes.clone());
-        let rules = RuleCounters::default();
-        registry.register("rules", "Events that a rule judged by rule and outcome", rules.0.clone());
+        let observed_closes = Family::<ReasonLabel, Counter>::default();
+        let help = "Connections that an observed limit would have closed by reason";
+        registry.register("observed_closes", help, observed_closes.clone());
+        let observed_admissions = Family::<CodeLabel, Counter>::default();
+        let help = "Sockets that auth.mode \"required\" would have refused by code";
+        registry.register("observed_admissions", help, observed_admissions.clone());
+        let events = EventCounters::default();
+        registry.register("rules", "Events that a rule judged by rule and outcome", events.rules.0.clone());
+        registry.register("events", "Events by name, type and outcome", events.events.clone());
+        let help = "Events that passed and that observed checks would have refused by name, type and code";
+        registry.register("observed_events", help, events.observed.clone());
         let audience = AudienceCounters::default();
         let help = "Peers that an audience rule judged, in each of their teams, by rule and outcome";
         registry.register("audience", help, audience.peers.clone());
@@ -266,7 +337,13 @@ impl Metrics {
             refusals: Code::ALL.iter().map(by_code).collect(),
             closes: CloseReason::ALL.iter().map(by_reason).collect(),
             withheld: WithheldReason::ALL.iter().map(by_withheld).collect(),
-            rules,
+            observed_closes: observed_closes
+                .get_or_create(&ReasonLabel { reason: CloseReason::Refusals.as_str() })
+                .clone(),
+            observed_tokenless: observed_admissions
+                .get_or_create(&CodeLabel { code: Code::TokenMissing.as_str() })
+                .clone(),
+            events,
             audience,
             admissions: counter(registry, "admissions", "Sockets admitted"),
             events_accepted: counter(registry, "events_accepted", "Events relayed"),

@@ -20,7 +20,7 @@ use crate::connect::users::UserPlace;
 use crate::event::now::Now;
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
-use crate::peer::{Peer, PeerId};
+use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::Code;
 use crate::relay::local::Membership;
 use crate::relay::member::Member;
@@ -162,6 +162,9 @@ impl Entrance {
         socket.extensions.insert(Presence(Arc::new(held)));
         self.path.rooms.enter(&member, socket);
         self.path.metrics.admissions.inc();
+        if peer.standing() == Standing::Anonymous {
+            self.path.metrics.observed_tokenless.inc();
+        }
         log_admission(&peer, socket);
     }
 }

@@ -210,6 +210,15 @@ impl Reject {
     }
 }
 
+/// An event that was refused, or would have been, and by which stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reject: Reject,
+    /// The name of the stage: one of a fixed set.
+    pub stage: &'static str,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -114,7 +114,7 @@ impl Builder {
         let current = Current::new(Edition {
             number: 1,
             admission: Admission::new(policy.clone(), verifier, Arc::<Users>::default(), &metrics.audience),
-            pipeline: Pipeline::counting(policy.clone(), self.stages, Now::read(), &metrics.rules),
+            pipeline: Pipeline::counting(policy.clone(), self.stages, Now::read(), &metrics.events),
             refreshers,
             policy: policy.clone(),
         });

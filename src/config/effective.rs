@@ -107,7 +107,7 @@ fn parts<'a>(value: &'a Value, shape: &'static Shape) -> Vec<(&'a str, &'a Value
     }
 }
 
-/// Where a value came from; a rate's two halves may come from two places.
+/// Where a value came from; a rate's parts may come from several places.
 fn origins(value: &Value) -> String {
     let mut origins = Vec::new();
     collect_origins(value, &mut origins);
@@ -133,10 +133,11 @@ fn toml_of(value: &Value) -> String {
             format!("[{}]", elements.iter().map(toml_of).collect::<Vec<_>>().join(", "))
         }
         ValueKind::Table(table) => {
-            let mut parts: Vec<_> =
-                table.iter().map(|(key, value)| format!("{key} = {}", toml_of(value))).collect();
-            // `rate` before `burst`, as people write it.
-            parts.sort_by(|one, other| other.cmp(one));
+            let mut parts: Vec<(&String, &Value)> = table.iter().collect();
+            // As people write a rate.
+            parts.sort_by_key(|(key, _)| ["rate", "burst", "mode"].iter().position(|known| known == key));
+            let parts: Vec<String> =
+                parts.into_iter().map(|(key, value)| format!("{key} = {}", toml_of(value))).collect();
             format!("{{ {} }}", parts.join(", "))
         }
         other => other.to_string(),

@@ -141,10 +141,8 @@ fn every_setting(
     if !parts.is_empty() && !matches!(shape, Shape::Table(_) | Shape::Named(_)) {
         known.push(parts.clone());
     }
-    if let Shape::Rate = shape {
-        known.extend(
-            schema::RATE_KEYS.iter().map(|(key, _)| [parts.clone(), vec![(*key).to_owned()]].concat()),
-        );
+    if let Shape::Rate(keys) = shape {
+        known.extend(keys.iter().map(|(key, _)| [parts.clone(), vec![(*key).to_owned()]].concat()));
     }
 }
 
@@ -204,7 +202,7 @@ fn settle(parts: &[&str], text: &str, shape: &Shape, below: Option<&Value>) -> R
     let Some((part, rest)) = parts.split_first() else { return value_of(text, shape) };
     match shape {
         Shape::Table(keys) => within_table(part, rest, text, keys, below),
-        Shape::Rate => within_table(part, rest, text, schema::RATE_KEYS, below),
+        Shape::Rate(keys) => within_table(part, rest, text, keys, below),
         Shape::Named(inner) => {
             let names = match below.map(|below| &below.kind) {
                 Some(ValueKind::Table(table)) => table.keys().cloned().collect(),
@@ -315,8 +313,8 @@ fn value_of(text: &str, shape: &Shape) -> Result<toml::Value, Refused> {
         Shape::Texts | Shape::TextOrTexts if trimmed.starts_with('[') => inline(trimmed, shape)?,
         Shape::TextOrTexts if !trimmed.contains(',') => as_text(),
         Shape::Texts | Shape::TextOrTexts => listed(text).into(),
-        Shape::Rate if !trimmed.starts_with('{') => as_text(),
-        Shape::Rate | Shape::Table(_) | Shape::Named(_) | Shape::Entries { .. } => inline(trimmed, shape)?,
+        Shape::Rate(_) if !trimmed.starts_with('{') => as_text(),
+        Shape::Rate(_) | Shape::Table(_) | Shape::Named(_) | Shape::Entries { .. } => inline(trimmed, shape)?,
     })
 }
 

@@ -20,7 +20,7 @@ use cel::parser::Macro;
 use cel::{Context, Env, ExecutionError, ParseErrors, Value};
 
 pub use check::{Fields, Reads, Scope};
-pub use facts::{EventFacts, Facts, Id, ListenerFacts, PeerFacts};
+pub use facts::{EventFacts, Facts, Id, ListenerFacts, Own, PeerFacts};
 pub use json::{Claims, MAX_CLAIMS};
 
 use super::problem::closest;

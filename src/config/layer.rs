@@ -4,7 +4,7 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::key_path::{KeyPath, name_of};
 use super::problem::{Problem, any_of, closest};
-use super::schema::{self, Keys, RATE_KEYS, Shape};
+use super::schema::{self, Keys, Shape};
 
 /// Settings of one origin whose keys and types are known to be right.
 #[derive(Clone, Debug)]
@@ -57,16 +57,17 @@ impl Source for Layer {
 
 /// Lays `over` on `under`.
 fn merge(under: &mut Value, over: Value, shape: &Shape) {
-    if let (Shape::Rate, ValueKind::String(_), ValueKind::Table(_)) = (shape, &under.kind, &over.kind) {
+    if let (Shape::Rate(_), ValueKind::String(_), ValueKind::Table(_)) = (shape, &under.kind, &over.kind) {
         let rate = std::mem::take(under);
         *under = Value::new(None, Map::from([("rate".to_owned(), rate)]));
     }
     let over = match (shape, &mut under.kind, over) {
-        (Shape::Table(keys), ValueKind::Table(below), Value { kind: ValueKind::Table(above), .. }) => {
+        (
+            Shape::Table(keys) | Shape::Rate(keys),
+            ValueKind::Table(below),
+            Value { kind: ValueKind::Table(above), .. },
+        ) => {
             return merge_tables(below, above, keys);
-        }
-        (Shape::Rate, ValueKind::Table(below), Value { kind: ValueKind::Table(above), .. }) => {
-            return merge_tables(below, above, RATE_KEYS);
         }
         (Shape::Named(inner), ValueKind::Table(below), Value { kind: ValueKind::Table(above), .. }) => {
             for (name, value) in above {
@@ -115,14 +116,13 @@ impl Check<'_> {
     fn value(&mut self, value: toml::Value, shape: &Shape, path: &KeyPath) -> Option<Value> {
         use toml::Value as Toml;
         let kind = match (shape, value) {
-            (Shape::Text | Shape::Size | Shape::Rate | Shape::TextOrTexts, Toml::String(text)) => {
+            (Shape::Text | Shape::Size | Shape::Rate(_) | Shape::TextOrTexts, Toml::String(text)) => {
                 ValueKind::String(text)
             }
             (Shape::Integer | Shape::Size, Toml::Integer(number)) => ValueKind::I64(number),
             (Shape::Boolean, Toml::Boolean(switch)) => ValueKind::Boolean(switch),
             (Shape::Texts | Shape::TextOrTexts, Toml::Array(elements)) => self.texts(elements, path),
-            (Shape::Rate, Toml::Table(table)) => self.table(table, RATE_KEYS, path),
-            (Shape::Table(keys), Toml::Table(table)) => self.table(table, keys, path),
+            (Shape::Table(keys) | Shape::Rate(keys), Toml::Table(table)) => self.table(table, keys, path),
             (Shape::Named(inner), Toml::Table(table)) => self.named(table, inner, path),
             (Shape::Entries { by, entry }, Toml::Array(entries)) => self.entries(entries, by, entry, path),
             (_, value) => {

@@ -37,6 +37,8 @@ pub struct Policy {
     pub rules: Vec<Arc<Rule>>,
     /// Who may hear what, in the order of the file.
     pub audience: Vec<Arc<AudienceRule>>,
+    /// Under what events are counted: each event's name, with each of its types and without one. A fixed set.
+    pub labels: Vec<Label>,
     /// How the process goes down.
     pub drain: Drain,
 }
@@ -44,9 +46,9 @@ pub struct Policy {
 impl Policy {
     /// The claims that rules look at, each once. Peers keep these and no others.
     pub fn claims_read(&self) -> BTreeSet<&str> {
-        let judging = self.rules.iter().filter(|rule| rule.mode != RuleMode::Off);
+        let judging = self.rules.iter().filter(|rule| rule.mode != Mode::Off);
         let judging = judging.map(|rule| &rule.expression);
-        let deciding = self.audience.iter().filter(|rule| rule.mode != RuleMode::Off);
+        let deciding = self.audience.iter().filter(|rule| rule.mode != Mode::Off);
         let expressions = judging.chain(deciding.map(|rule| &rule.expression));
         expressions.flat_map(|expression| &expression.reads().claims).map(|claim| &**claim).collect()
     }
@@ -225,19 +227,40 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
+/// What follows where a check says no: `mode` of a rule, of an audience rule and of a limit on events, and `validation` of an
+/// event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The event is refused, or withheld.
+    Enforce,
+    /// The event passes, and what would have been refused or withheld is counted and logged.
+    Observe,
+    /// Nothing: it is checked when the policy is loaded, and judges no event.
+    Off,
+}
+
 /// `[limits.events]`.
 #[derive(Clone, Debug)]
 pub struct EventLimits {
     /// Of one socket.
-    pub per_socket: Rate,
+    pub per_socket: EventLimit,
     /// Of all sockets of one subject.
-    pub per_user: Rate,
+    pub per_user: EventLimit,
     /// Of all sockets of one client address (IPv6: one /64).
-    pub per_address: Rate,
+    pub per_address: EventLimit,
     /// Into one team.
-    pub per_team: Rate,
+    pub per_team: EventLimit,
     /// Refused events after which the connection is closed.
     pub disconnect_after: DisconnectAfter,
+}
+
+/// One rate of `[limits.events]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventLimit {
+    /// How much.
+    pub rate: Rate,
+    /// What follows past it.
+    pub mode: Mode,
 }
 
 /// `limits.events.disconnect_after`.
@@ -247,6 +270,8 @@ pub struct DisconnectAfter {
     pub refusals: u32,
     /// The window.
     pub per: Duration,
+    /// Whether the connection is closed for it.
+    pub mode: Mode,
 }
 
 /// `[limits.payload]`.
@@ -287,6 +312,15 @@ pub struct Drain {
     pub deadline: Duration,
 }
 
+/// What an event is counted under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The event's name.
+    pub event: Arc<str>,
+    /// The name or glob of its type; empty for events of no declared type.
+    pub kind: Arc<str>,
+}
+
 /// One `[events.NAME]`.
 #[derive(Debug)]
 pub struct EventPolicy {
@@ -302,6 +336,8 @@ pub struct EventPolicy {
     pub team_field: Option<Arc<str>>,
     /// The keys named in refusals.
     pub rules: EventRules,
+    /// The place among [`Policy::labels`] of its events that have no declared type.
+    pub label: usize,
 }
 
 /// The configuration keys of one event, made once because refusals share them.
@@ -326,6 +362,8 @@ pub struct EventRules {
 /// What a typed payload must look like.
 #[derive(Debug)]
 pub struct TypedPayload {
+    /// What follows where it does not look so.
+    pub validation: Mode,
     /// What happens to fields that are not declared.
     pub unknown_fields: UnknownFields,
     /// The timestamp's window.
@@ -338,6 +376,8 @@ pub struct TypedPayload {
     pub exact_types: HashMap<Arc<str>, TypePolicy>,
     /// Types matched by a glob, in the order of the file; the first that matches counts.
     pub glob_types: Vec<(Glob, TypePolicy)>,
+    /// The rules that judge events of no declared type, which pass unless [`TypedPayload::validation`] is enforced.
+    pub undeclared: Option<TypeRules>,
 }
 
 /// `unknown_fields`.
@@ -421,6 +461,8 @@ pub struct TypePolicy {
     pub task_id: Presence,
     /// The rules that judge its events; `None` where there are none.
     pub rules: Option<TypeRules>,
+    /// Its place among [`Policy::labels`].
+    pub label: usize,
 }
 
 /// The rules that judge the events of one type.
@@ -455,7 +497,7 @@ pub struct Rule {
     /// What lets an event pass.
     pub expression: Expression,
     /// What follows where it does not.
-    pub mode: RuleMode,
+    pub mode: Mode,
 }
 
 impl Rule {
@@ -479,7 +521,7 @@ pub struct AudienceRule {
     /// What lets a peer hear them.
     pub expression: Expression,
     /// What follows where it does not.
-    pub mode: RuleMode,
+    pub mode: Mode,
 }
 
 impl AudienceRule {
@@ -492,17 +534,6 @@ impl AudienceRule {
     pub fn is_in(&self, team: &str) -> bool {
         self.teams.as_ref().is_none_or(|teams| teams.iter().any(|pattern| pattern.matches(team)))
     }
-}
-
-/// `mode` of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleMode {
-    /// What it does not allow is refused.
-    Enforce,
-    /// What it does not allow passes, is counted and logged.
-    Observe,
-    /// It is checked when the policy is loaded, and judges nothing.
-    Off,
 }
 
 /// A pattern in which `*` stands for any run of characters, also none. Nothing else is special.

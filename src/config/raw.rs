@@ -140,7 +140,7 @@ pub(super) struct EventRates {
 #[serde(untagged)]
 pub(super) enum Rate {
     Plain(String),
-    WithBurst(RateTable),
+    Table(RateTable),
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +148,8 @@ pub(super) enum Rate {
 pub(super) struct RateTable {
     pub rate: Option<String>,
     pub burst: Option<i64>,
+    /// Only rates of events may have one; the schema sees to that.
+    pub mode: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +157,7 @@ pub(super) struct RateTable {
 pub(super) struct DisconnectAfter {
     pub refusals: i64,
     pub per: String,
+    pub mode: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,6 +194,7 @@ pub(super) struct Event {
     pub emit: Option<String>,
     pub sender: String,
     pub payload: String,
+    pub validation: String,
     pub unknown_fields: String,
     pub team_field: Option<String>,
     pub timestamp: Timestamp,

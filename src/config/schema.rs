@@ -16,8 +16,8 @@ pub(super) enum Shape {
     Texts,
     /// One string or a list of them, replaced as a whole.
     TextOrTexts,
-    /// `"20/s"` or `{ rate = "20/s", burst = 40 }`.
-    Rate,
+    /// `"20/s"` or a table with these keys: `{ rate = "20/s", burst = 40 }`.
+    Rate(Keys),
     /// A table with these keys.
     Table(Keys),
     /// A table whose keys are names that the user chooses, and what each stands for.
@@ -39,8 +39,11 @@ use Shape::{Boolean, Entries, Integer, Named, Rate, Size, Table, Text, TextOrTex
 /// The whole configuration.
 pub(super) static ROOT: Shape = Table(SECTIONS);
 
-/// What a rate's table may hold.
-pub(super) const RATE_KEYS: Keys = &[("rate", Text), ("burst", Integer)];
+/// A rate of the edge's, which is always enforced.
+const RATE: Shape = Rate(&[("rate", Text), ("burst", Integer)]);
+
+/// A rate of events.
+const EVENT_RATE: Shape = Rate(&[("rate", Text), ("burst", Integer), ("mode", Text)]);
 
 const SECTIONS: Keys = &[
     ("server", Table(SERVER)),
@@ -101,22 +104,23 @@ const CONNECTIONS: Keys = &[
     ("total", Integer),
     ("per_ip", Integer),
     ("per_user", Integer),
-    ("handshakes_per_ip", Rate),
-    ("handshakes_total", Rate),
+    ("handshakes_per_ip", RATE),
+    ("handshakes_total", RATE),
 ];
 
 const EVENT_RATES: Keys = &[
-    ("per_socket", Rate),
-    ("per_user", Rate),
-    ("per_address", Rate),
-    ("per_team", Rate),
-    ("disconnect_after", Table(&[("refusals", Integer), ("per", Text)])),
+    ("per_socket", EVENT_RATE),
+    ("per_user", EVENT_RATE),
+    ("per_address", EVENT_RATE),
+    ("per_team", EVENT_RATE),
+    ("disconnect_after", Table(&[("refusals", Integer), ("per", Text), ("mode", Text)])),
 ];
 
 const EVENT: Keys = &[
     ("emit", Text),
     ("sender", Text),
     ("payload", Text),
+    ("validation", Text),
     ("unknown_fields", Text),
     ("team_field", Text),
     ("timestamp", Table(&[("presence", Text), ("max_age", Text), ("max_ahead", Text)])),
@@ -144,7 +148,7 @@ impl Shape {
             Shape::Size => r#"write a size such as "16KiB", or whole bytes"#,
             Shape::Texts => r#"write a list of strings: ["…", "…"]"#,
             Shape::TextOrTexts => r#"write a string "…", or a list of strings ["…", "…"]"#,
-            Shape::Rate => r#"write a rate such as "20/s", or { rate = "20/s", burst = 40 }"#,
+            Shape::Rate(_) => r#"write a rate such as "20/s", or { rate = "20/s", burst = 40 }"#,
             Shape::Table(_) | Shape::Named(_) => "write a table: [section] or { key = value }",
             Shape::Entries { .. } => "write an array of tables: [[…]] or [{ key = value }]",
         }

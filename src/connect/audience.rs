@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use crate::config::expression::{Failure, ListenerFacts};
-use crate::config::policy::{AudienceRule, EventPolicy, Glob, Policy, RuleMode};
+use crate::config::policy::{AudienceRule, EventPolicy, Glob, Mode, Policy};
 use crate::hears::{Hears, Listening, Withholder};
 use crate::metrics::{AudienceCounters, AudienceCounts};
 use crate::peer::Peer;
@@ -49,7 +49,7 @@ impl Audience {
             let withholder = Withholder::new(rule.clone(), counts.deliveries.clone());
             State { rule: rule.clone(), withholder, counts, spoke: Mutex::default() }
         };
-        let rules = policy.audience.iter().filter(|rule| rule.mode != RuleMode::Off);
+        let rules = policy.audience.iter().filter(|rule| rule.mode != Mode::Off);
         Audience { rules: rules.map(state).collect() }
     }
 
@@ -123,7 +123,7 @@ impl State {
         let counts = &self.counts;
         let counter = match said {
             Said::Hears => &counts.hears,
-            Said::Deaf if self.rule.mode == RuleMode::Enforce => &counts.withheld,
+            Said::Deaf if self.rule.mode == Mode::Enforce => &counts.withheld,
             Said::Deaf => &counts.observed,
             Said::NoAnswer(_) => &counts.error,
         };
@@ -132,7 +132,7 @@ impl State {
 
     /// What operators wait for: what would be withheld, and rules that have no answer, which are mistakes in the policy.
     fn tell(&self, peer: &Peer, silenced: &Silenced) {
-        let enforced = self.rule.mode == RuleMode::Enforce;
+        let enforced = self.rule.mode == Mode::Enforce;
         let (rule, connection, rooms) = (&*self.rule.name, peer.id(), silenced.rooms);
         match silenced.failure {
             _ if rooms == 0 => {}
@@ -175,7 +175,7 @@ impl Heard<'_> {
     /// Whether it hears it, as far as the rules decide: what its own filter leaves of that is its own choice.
     pub fn hears(&self) -> Ears {
         let withheld =
-            self.rules.iter().filter(|(rule, said)| rule.mode == RuleMode::Enforce && *said != Said::Hears);
+            self.rules.iter().filter(|(rule, said)| rule.mode == Mode::Enforce && *said != Said::Hears);
         let kind = self.kind.unwrap_or_default();
         withheld.fold(Ears::Open, |ears, (rule, _)| {
             match rule.on.iter().any(|on| on.covers(&Glob::new(kind))) {
@@ -201,7 +201,7 @@ pub enum Ears {
 /// What a peer hears in one of its rooms, by event and type, both sorted. Nothing is counted, and no line is logged.
 pub fn heard<'p>(policy: &'p Policy, peer: &Peer, room: &str, now: SystemTime) -> Vec<Heard<'p>> {
     let mut facts = ListenerFacts::new(peer.facts(), now);
-    let rules = policy.audience.iter().filter(|rule| rule.mode != RuleMode::Off);
+    let rules = policy.audience.iter().filter(|rule| rule.mode != Mode::Off);
     let said: Vec<(&AudienceRule, Said)> =
         rules.filter_map(|rule| Some((&**rule, ask(rule, &mut facts, room, &mut None)?))).collect();
     let on = |kind: &str| {

@@ -42,9 +42,9 @@ pub fn peer_of(standing: Standing, subject: Option<&str>, teams: &[&str], chosen
 }
 
 /// As many events a second, and at once.
-pub fn per_second(count: u32) -> Rate {
+pub fn per_second(count: u32) -> EventLimit {
     let count = std::num::NonZeroU32::new(count).unwrap_or(std::num::NonZeroU32::MIN);
-    Rate { count, per: Duration::from_secs(1), burst: count }
+    EventLimit { rate: Rate { count, per: Duration::from_secs(1), burst: count }, mode: Mode::Enforce }
 }
 
 /// A policy with the event `any`, of any payload, and `database-change`, typed, both with the team field `team`.
@@ -83,15 +83,15 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
                 total: 100,
                 per_ip: 100,
                 per_user: 100,
-                handshakes_per_ip: plenty,
-                handshakes_total: plenty,
+                handshakes_per_ip: plenty.rate,
+                handshakes_total: plenty.rate,
             },
             events: EventLimits {
                 per_socket: plenty,
                 per_user: plenty,
                 per_address: plenty,
                 per_team: plenty,
-                disconnect_after: DisconnectAfter { refusals: 100, per: 60 * second },
+                disconnect_after: DisconnectAfter { refusals: 100, per: 60 * second, mode: Mode::Enforce },
             },
             payload: PayloadLimits { max_bytes: 16 << 10, hard_max_bytes: 64 << 10, max_depth: 8 },
             slow_reader: SlowReader { max_queued: 1 << 18, max_stall: second },
@@ -102,6 +102,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             .into(),
         rules: Vec::new(),
         audience: Vec::new(),
+        labels: ["any", "database-change"].map(|event| Label { event: event.into(), kind: "".into() }).into(),
         drain: Drain { spread: second, deadline: second },
     };
     edit(&mut policy);
@@ -126,14 +127,16 @@ pub fn event(name: &str, typed: Option<TypedPayload>) -> EventPolicy {
             unknown_fields: rule(".unknown_fields"),
             team_field: rule(".team_field"),
         },
+        label: usize::from(name != "any"),
     }
 }
 
 /// The types `task-created` (no id), `task-updated` (id required) and `comment-*` (id optional); no further fields.
 pub fn typed() -> TypedPayload {
     let minute = Duration::from_secs(60);
-    let presence = |task_id| TypePolicy { task_id, rules: None };
+    let presence = |task_id| TypePolicy { task_id, rules: None, label: 1 };
     TypedPayload {
+        validation: Mode::Enforce,
         unknown_fields: UnknownFields::Reject,
         timestamp: TimestampPolicy { presence: Presence::Optional, max_age: 5 * minute, max_ahead: minute },
         task_id: TaskIdPolicy { integer: true, string: true, max_length: 64 },
@@ -144,6 +147,7 @@ pub fn typed() -> TypedPayload {
         ]
         .into(),
         glob_types: vec![(Glob::new("comment-*"), presence(Presence::Optional))],
+        undeclared: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod route;
 pub mod rules;
 pub mod sender;
 pub mod size;
+mod tally;
 pub mod trace;
 pub mod validate;
 

@@ -10,8 +10,9 @@ use smallvec::SmallVec;
 
 use crate::config::policy::Policy;
 use crate::message::{Event, Topic};
-use crate::metrics::RuleCounters;
+use crate::metrics::EventCounters;
 use crate::peer::Peer;
+pub use crate::reject::Refused;
 use crate::reject::{Code, Reject};
 
 use super::authorize::Authorize;
@@ -22,6 +23,7 @@ use super::route;
 use super::rules::Rules;
 use super::sender::Sender;
 use super::size::Size;
+use super::tally::Tally;
 use super::trace::Trace;
 use super::validate::{self, Validate};
 
@@ -61,6 +63,7 @@ pub struct Pipeline {
     team_limit: TeamLimit,
     shared: Arc<SharedBuckets>,
     epoch: Epoch,
+    tally: Tally,
 }
 
 /// An event that may be relayed.
@@ -78,15 +81,8 @@ pub struct Decision<'e> {
     pub kind: Option<&'e str>,
     /// What it is about, which decides who of the teams hears it.
     pub topic: Topic<'e>,
-}
-
-/// An event that was refused, and by which stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Why.
-    pub reject: Reject,
-    /// The name of the stage: one of a fixed set.
-    pub stage: &'static str,
+    /// What would have refused it, were every check enforced; in the order of the stages. Usually nothing.
+    pub observed: Vec<Refused>,
 }
 
 impl Context<'_> {
@@ -97,11 +93,12 @@ impl Context<'_> {
         }
     }
 
-    /// Says that the present stage would refuse the event if it did more than observe, to who wants to know.
-    pub(super) fn would_refuse(&self, rule: &Arc<str>, message: &'static str) {
+    /// Notes that this stage would refuse the event if it did more than observe.
+    pub(super) fn would_refuse(&self, event: &mut Event<'_>, stage: &'static str, reject: Reject) {
         if let Some(trace) = self.trace {
-            trace.observed(&Reject::new(Code::NotAllowed, message).rule(rule));
+            trace.observed(&reject);
         }
+        event.would_refuse(stage, reject);
     }
 
     /// Runs one stage under its name.
@@ -121,22 +118,22 @@ impl Context<'_> {
 impl Pipeline {
     /// The built-in stages in their fixed order, then `plugins` in theirs. Rates are counted from `now`.
     pub fn new(policy: Arc<Policy>, plugins: Vec<Box<dyn Stage>>, now: Now) -> Self {
-        Self::counting(policy, plugins, now, &RuleCounters::default())
+        Self::counting(policy, plugins, now, &EventCounters::default())
     }
 
-    /// As [`Pipeline::new`], with what rules decide counted in `counters`.
+    /// As [`Pipeline::new`], with what becomes of events counted in `counters`.
     pub fn counting(
         policy: Arc<Policy>,
         plugins: Vec<Box<dyn Stage>>,
         now: Now,
-        counters: &RuleCounters,
+        counters: &EventCounters,
     ) -> Self {
         let plugins = plugins.into_iter().map(Arc::from).collect();
         Self::of(policy, plugins, Arc::new(SharedBuckets::new()), Epoch::at(now), counters)
     }
 
     /// The pipeline of another policy that takes this one's place, with the same plugins. What was spent stays spent.
-    pub fn successor(&self, policy: Arc<Policy>, counters: &RuleCounters) -> Self {
+    pub fn successor(&self, policy: Arc<Policy>, counters: &EventCounters) -> Self {
         Self::of(policy, self.plugins.clone(), self.shared.clone(), self.epoch, counters)
     }
 
@@ -145,17 +142,18 @@ impl Pipeline {
         plugins: Vec<Arc<dyn Stage>>,
         shared: Arc<SharedBuckets>,
         epoch: Epoch,
-        counters: &RuleCounters,
+        counters: &EventCounters,
     ) -> Self {
         let rates = RateLimit::new(&policy.limits.events);
         let mut stages: Vec<Arc<dyn Stage>> =
             vec![Arc::new(Size), Arc::new(rates.clone()), Arc::new(Validate), Arc::new(Authorize)];
         if !policy.rules.is_empty() {
-            stages.push(Arc::new(Rules::new(&policy, counters)));
+            stages.push(Arc::new(Rules::new(&policy, &counters.rules)));
         }
         stages.extend(plugins.iter().cloned());
         let team_limit = TeamLimit::new(&policy.limits.events);
-        Pipeline { policy, stages, plugins, rates, team_limit, shared, epoch }
+        let tally = Tally::new(&policy, counters);
+        Pipeline { policy, stages, plugins, rates, team_limit, shared, epoch, tally }
     }
 
     /// What it acts on.
@@ -209,26 +207,38 @@ impl Pipeline {
         let elapsed = self.epoch.nanos(now);
         let cx = Context { peer, policy: &self.policy, id, now, sender, elapsed, trace };
         let Some(mut event) = Event::split(text) else { return Err(self.malformed(&cx)) };
+        let decided = self.pass(&mut event, &cx);
+        self.tally.count(&event, &decided, &cx);
+        decided
+    }
+
+    /// Lets an event through all stages.
+    fn pass<'e>(&'e self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<Decision<'e>, Refused> {
         for stage in &self.stages {
-            cx.in_stage(stage.name(), || stage.check(&mut event, &cx))?;
+            cx.in_stage(stage.name(), || stage.check(event, cx))?;
         }
         // Validation has refused events without a policy; this spares a panic, should a stage ever come before it.
         let Some(policy) = event.policy() else {
             return Err(Refused { reject: validate::unknown_event(), stage: Validate::NAME });
         };
+        let peer = cx.peer;
         let teams = cx.in_stage(route::NAME, || {
-            let route = route::route(peer, &self.policy.rooms, policy, &event)?;
+            let route = route::route(peer, &self.policy.rooms, policy, event)?;
             cx.note(route.rule, || names(peer, &route.teams));
             Ok(route.teams)
         })?;
-        cx.in_stage(TeamLimit::NAME, || self.team_limit.take(&teams, &cx))?;
+        cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, &teams))?;
         Ok(Decision {
             emit: &policy.emit,
-            payload: event.outgoing,
+            payload: std::mem::take(&mut event.outgoing),
             teams: teams.iter().filter_map(|&team| peer.teams().get(team)).collect(),
             echo: policy.echo,
             kind: event.payload.label,
-            topic: Topic { kind: event.payload.kind, task_id: event.payload.task_id },
+            topic: Topic {
+                kind: event.payload.kind.take().or(policy.typed.as_ref().map(|_| Cow::Borrowed(""))),
+                task_id: event.payload.task_id.take(),
+            },
+            observed: event.take_observed(),
         })
     }
 
@@ -288,6 +298,7 @@ mod tests {
 
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
+    use crate::event::sender::AfterRefusal;
     use crate::message::TaskId;
     use crate::peer::Standing;
 
@@ -331,6 +342,7 @@ mod tests {
             echo: true,
             kind: Some("task-updated"),
             topic: Topic { kind: Some("task-updated".into()), task_id: Some(TaskId::Integer("1")) },
+            observed: vec![],
         };
         assert_eq!(decision, expected);
         assert!(matches!(decision.payload, Cow::Borrowed(_)));
@@ -413,9 +425,9 @@ mod tests {
     #[test]
     fn too_many_refusals_close_the_connection() {
         let world = World::new(|policy| policy.limits.events.disconnect_after.refusals = 3);
-        let noted: Vec<bool> = (0..3).map(|_| world.sender.note_refusal(world.now)).collect();
-        assert_eq!(noted, [false, false, true]);
+        let noted: Vec<AfterRefusal> = (0..3).map(|_| world.sender.note_refusal(world.now)).collect();
+        assert_eq!(noted, [AfterRefusal::Stay, AfterRefusal::Stay, AfterRefusal::Close]);
         let later = world.now + Duration::from_secs(60);
-        assert!(!world.sender.note_refusal(later));
+        assert_eq!(world.sender.note_refusal(later), AfterRefusal::Stay);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use governor::Quota;
 
-use crate::config::policy::{EventLimits, Rate};
+use crate::config::policy::{EventLimit, EventLimits, Mode};
 use crate::message::Event;
 use crate::peer::Peer;
 use crate::reject::{Code, Reject};
@@ -36,6 +36,9 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
+    /// The stage's name.
+    const NAME: &'static str = "rate_limit";
+
     /// Takes the rates of `limits.events`.
     pub fn new(limits: &EventLimits) -> Self {
         RateLimit {
@@ -45,37 +48,41 @@ impl RateLimit {
         }
     }
 
+    /// The limits that a sender's events count against, with its buckets, in their order.
+    fn each<'a>(&'a self, buckets: &'a Buckets) -> impl Iterator<Item = (&'a Limit, &'a Bucket)> {
+        let user = buckets.user.as_deref().map(|user| (&self.user, user));
+        [Some((&self.socket, &buckets.socket)), user, Some((&self.address, &*buckets.address))]
+            .into_iter()
+            .flatten()
+    }
+
     /// Takes a token from each of the sender's buckets; `now` in nanoseconds since the epoch.
     pub(super) fn take(&self, buckets: &Buckets, now: u64) -> Result<(), Reject> {
-        self.socket.take(&buckets.socket, now)?;
-        if let Some(user) = &buckets.user {
-            self.user.take(user, now)?;
+        for (limit, bucket) in self.each(buckets) {
+            limit.take(bucket, now).or_else(|reject| limit.judge(reject, drop))?;
         }
-        self.address.take(&buckets.address, now)
+        Ok(())
     }
 
     /// What is left for the sender of these buckets.
     pub(super) fn budget(&self, buckets: &Buckets, now: u64) -> Vec<Budget> {
-        let user = buckets.user.as_ref().map(|user| self.user.budget(user, None, now));
-        let mut budget = vec![self.socket.budget(&buckets.socket, None, now)];
-        budget.extend(user);
-        budget.push(self.address.budget(&buckets.address, None, now));
-        budget
+        let each = self.each(buckets).filter(|(limit, _)| limit.mode != Mode::Off);
+        each.map(|(limit, bucket)| limit.budget(bucket, None, now)).collect()
     }
 }
 
 impl Stage for RateLimit {
     fn name(&self) -> &'static str {
-        "rate_limit"
+        Self::NAME
     }
 
-    fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
-        self.take(cx.sender.buckets(), cx.elapsed)?;
-        cx.note(self.socket.rule, || "within the rate");
-        if cx.sender.buckets().user.is_some() {
-            cx.note(self.user.rule, || "within the rate");
+    fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
+        for (limit, bucket) in self.each(cx.sender.buckets()) {
+            match limit.take(bucket, cx.elapsed) {
+                Ok(()) => cx.note(limit.rule, || limit.passed()),
+                Err(reject) => limit.judge(reject, |reject| cx.would_refuse(event, Self::NAME, reject))?,
+            }
         }
-        cx.note(self.address.rule, || "within the rate");
         Ok(())
     }
 }
@@ -93,21 +100,21 @@ impl TeamLimit {
     }
 
     /// Takes a token from every team of `teams`, which are places in the peer's list, or from none.
-    pub fn take(&self, teams: &[usize], cx: &Context<'_>) -> Result<(), Reject> {
+    pub fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>, teams: &[usize]) -> Result<(), Reject> {
         let buckets = || teams.iter().filter_map(|&team| cx.sender.buckets().teams.get(team));
         for (taken, bucket) in buckets().enumerate() {
             if let Err(reject) = self.0.take(bucket, cx.elapsed) {
                 buckets().take(taken).for_each(|bucket| bucket.give_back(self.0.quota));
-                return Err(reject);
+                return self.0.judge(reject, |reject| cx.would_refuse(event, Self::NAME, reject));
             }
         }
-        cx.note(self.0.rule, || "within the rate of every team");
+        cx.note(self.0.rule, || self.0.passed());
         Ok(())
     }
 
     /// What is left for each of these teams, whose buckets are the sender's.
     pub fn budget(&self, teams: &[Arc<str>], buckets: &Buckets, now: u64) -> Vec<Budget> {
-        let each = teams.iter().zip(&buckets.teams);
+        let each = teams.iter().zip(&buckets.teams).filter(|_| self.0.mode != Mode::Off);
         each.map(|(team, bucket)| self.0.budget(bucket, Some(team), now)).collect()
     }
 }
@@ -130,15 +137,34 @@ pub struct Budget {
 struct Limit {
     quota: Quota,
     rule: &'static str,
+    mode: Mode,
 }
 
 impl Limit {
-    fn new(rate: Rate, rule: &'static str) -> Self {
-        Limit { quota: bucket::quota(rate), rule }
+    fn new(limit: EventLimit, rule: &'static str) -> Self {
+        Limit { quota: bucket::quota(limit.rate), rule, mode: limit.mode }
     }
 
     fn take(&self, bucket: &Bucket, now: u64) -> Result<(), Reject> {
-        bucket.take(self.quota, now).map_err(|wait| self.refusal(wait))
+        match self.mode {
+            Mode::Off => Ok(()),
+            _ => bucket.take(self.quota, now).map_err(|wait| self.refusal(wait)),
+        }
+    }
+
+    /// Why an event passes it, in words.
+    fn passed(&self) -> &'static str {
+        if self.mode == Mode::Off { "it is off" } else { "within the rate" }
+    }
+
+    /// What follows from being over it.
+    #[cold]
+    fn judge(&self, reject: Reject, observed: impl FnOnce(Reject)) -> Result<(), Reject> {
+        if self.mode == Mode::Enforce {
+            return Err(reject);
+        }
+        observed(reject);
+        Ok(())
     }
 
     fn budget(&self, bucket: &Bucket, team: Option<&Arc<str>>, now: u64) -> Budget {

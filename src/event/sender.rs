@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::policy::DisconnectAfter;
+use crate::config::policy::{DisconnectAfter, Mode};
 use crate::peer::Peer;
 
 use super::now::{Epoch, Now};
@@ -28,8 +28,8 @@ impl Sender {
         &self.peer
     }
 
-    /// Counts one refused event; `true` when `limits.events.disconnect_after` is reached and the connection must be closed.
-    pub fn note_refusal(&self, now: Now) -> bool {
+    /// Counts one refused event, and says whether `limits.events.disconnect_after` is reached.
+    pub fn note_refusal(&self, now: Now) -> AfterRefusal {
         self.refusals.note(self.epoch.nanos(now))
     }
 
@@ -44,9 +44,21 @@ impl fmt::Debug for Sender {
     }
 }
 
+/// What follows from one more refused event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRefusal {
+    /// Nothing.
+    Stay,
+    /// The connection would be closed now, were that not only observed. Said once for each window.
+    WouldClose,
+    /// The connection must be closed.
+    Close,
+}
+
 /// Refusals within a window that begins with the first of them.
 struct RefusalWindow {
-    limit: u64,
+    limit: u32,
+    mode: Mode,
     milliseconds: u64,
     /// The window's beginning in milliseconds since the epoch (40 bits, 34 years), then the count so far (24 bits).
     state: AtomicU64,
@@ -58,13 +70,17 @@ const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 impl RefusalWindow {
     fn new(limit: DisconnectAfter) -> Self {
         RefusalWindow {
-            limit: u64::from(limit.refusals).min(COUNT_MAX),
+            limit: limit.refusals.min(COUNT_MAX as u32),
+            mode: limit.mode,
             milliseconds: u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX),
             state: AtomicU64::new(0),
         }
     }
 
-    fn note(&self, now: u64) -> bool {
+    fn note(&self, now: u64) -> AfterRefusal {
+        if self.mode == Mode::Off {
+            return AfterRefusal::Stay;
+        }
         let now = now / 1_000_000;
         let next = |state: u64| {
             let (begin, count) = (state >> COUNT_BITS, state & COUNT_MAX);
@@ -78,7 +94,13 @@ impl RefusalWindow {
             .state
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(next(state)))
             .unwrap_or_else(|state| state);
-        next(before) & COUNT_MAX >= self.limit
+        let (count, limit) = (next(before) & COUNT_MAX, u64::from(self.limit));
+        match self.mode {
+            Mode::Enforce if count >= limit => AfterRefusal::Close,
+            // A limit of zero is reached by the first, too.
+            Mode::Observe if count == limit.max(1) => AfterRefusal::WouldClose,
+            _ => AfterRefusal::Stay,
+        }
     }
 }
 
@@ -87,30 +109,46 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use AfterRefusal::{Close, Stay, WouldClose};
 
     const MINUTE: u64 = 60_000_000_000;
 
-    fn window(refusals: u32) -> RefusalWindow {
-        RefusalWindow::new(DisconnectAfter { refusals, per: Duration::from_secs(60) })
+    fn window(refusals: u32, mode: Mode) -> RefusalWindow {
+        RefusalWindow::new(DisconnectAfter { refusals, per: Duration::from_secs(60), mode })
     }
 
     #[test]
     fn closes_at_the_last_refusal_of_a_window() {
-        let window = window(3);
-        assert_eq!([5, 6, 7, 8].map(|now| window.note(now)), [false, false, true, true]);
+        let window = window(3, Mode::Enforce);
+        assert_eq!([5, 6, 7, 8].map(|now| window.note(now)), [Stay, Stay, Close, Close]);
     }
 
     #[test]
     fn a_new_window_forgets_the_old_one() {
-        let window = window(3);
+        let window = window(3, Mode::Enforce);
         let times =
             [MINUTE, 2 * MINUTE - 2_000_000, 2 * MINUTE, 3 * MINUTE - 2_000_000, 3 * MINUTE - 1_000_000];
-        assert_eq!(times.map(|now| window.note(now)), [false, false, false, false, true]);
+        assert_eq!(times.map(|now| window.note(now)), [Stay, Stay, Stay, Stay, Close]);
     }
 
     #[test]
     fn one_refusal_may_be_enough() {
-        assert!(window(1).note(0));
-        assert!(window(0).note(0));
+        for refusals in [1, 0] {
+            assert_eq!(window(refusals, Mode::Enforce).note(0), Close);
+            assert_eq!(window(refusals, Mode::Observe).note(0), WouldClose);
+        }
+    }
+
+    #[test]
+    fn what_is_observed_is_said_once_for_each_window() {
+        let window = window(2, Mode::Observe);
+        let times = [0, 1, 2, 3, 2 * MINUTE, 2 * MINUTE, 2 * MINUTE];
+        assert_eq!(times.map(|now| window.note(now)), [Stay, WouldClose, Stay, Stay, Stay, WouldClose, Stay]);
+    }
+
+    #[test]
+    fn what_is_off_never_closes() {
+        let window = window(1, Mode::Off);
+        assert_eq!([0, 1, 2].map(|now| window.note(now)), [Stay; 3]);
     }
 }

@@ -7,9 +7,11 @@
 //! - A key that appears twice is refused (`invalid_payload`), also in nested objects: two readers could see two values.
 //! - A field that is there though its presence is `forbidden` is `unknown_field`, whatever `unknown_fields` says.
 //! - A number must be one that JavaScript can hold, anywhere in a typed payload: finite, and at most 64 characters.
+//! - With `validation = "observe"` or `"off"` none of these refuses; what holds all the same is said in `lenient`.
 //! - With `payload = "any"` only JSON's grammar counts, and the team field's own value and uniqueness.
 
 mod keys;
+mod lenient;
 mod nested;
 mod object;
 mod task_id;
@@ -22,11 +24,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::config::policy::EventPolicy;
+use crate::config::policy::{EventPolicy, Mode, TypedPayload};
 use crate::message::Event;
 use crate::reject::{Code, Reject};
 
 use self::object::Stopped;
+use self::typed::Read;
 use super::pipeline::{Context, Stage};
 
 /// Refuses events that the policy doesn't name, and payloads that are not as it describes them.
@@ -47,12 +50,15 @@ impl Stage for Validate {
         event.set_policy(policy);
         match &policy.typed {
             Some(typed) => {
-                let read = typed::read(event.arguments(), policy, typed, cx.now.wall)?;
+                let read = read(event, policy, typed, cx)?;
                 event.payload = read.payload;
                 event.outgoing = read.outgoing;
                 event.set_rules(read.rules);
-                cx.note(&policy.rules.types, || {
-                    format!("its type is one of {:?}", event.payload.label.unwrap_or_default())
+                event.set_label(read.label);
+                event.set_unread(read.unread);
+                cx.note(&policy.rules.types, || match event.payload.label {
+                    Some(label) => format!("its type is one of {label:?}"),
+                    None => "it has none of the types".into(),
                 });
                 if matches!(event.outgoing, Cow::Owned(_)) {
                     cx.note(
@@ -75,6 +81,25 @@ impl Stage for Validate {
     }
 }
 
+/// Reads a typed payload as strictly as its mode says.
+fn read<'e>(
+    event: &mut Event<'e>,
+    policy: &'e EventPolicy,
+    typed: &'e TypedPayload,
+    cx: &Context<'e>,
+) -> Result<Read<'e>, Reject> {
+    let (arguments, now) = (event.arguments(), cx.now.wall);
+    match typed.validation {
+        Mode::Enforce => typed::read(arguments, policy, typed, now),
+        Mode::Off => lenient::read(arguments, policy, typed),
+        Mode::Observe => typed::read(arguments, policy, typed, now).or_else(|reject| {
+            let read = lenient::read(arguments, policy, typed)?;
+            cx.would_refuse(event, Validate::NAME, reject);
+            Ok(read)
+        }),
+    }
+}
+
 /// The one argument, which may be any JSON, without the whitespace around it, and the team that it names.
 fn one_argument<'e>(
     arguments: &'e str,
@@ -91,11 +116,12 @@ fn one_argument<'e>(
     match read {
         Ok(team) => Ok((argument, team)),
         Err(Stopped::Refused(reject)) => Err(reject),
-        Err(Stopped::Malformed) => {
-            Err(Reject::new(Code::InvalidPayload, "the event takes one argument, of valid JSON")
-                .rule(&policy.rules.event))
-        }
+        Err(Stopped::Malformed) => Err(not_one_argument(policy)),
     }
+}
+
+fn not_one_argument(policy: &EventPolicy) -> Reject {
+    Reject::new(Code::InvalidPayload, "the event takes one argument, of valid JSON").rule(&policy.rules.event)
 }
 
 /// The refusal of an event that the policy doesn't name.

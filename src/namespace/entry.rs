@@ -10,6 +10,7 @@ use socketioxide::socket::Socket;
 
 use crate::config::policy::RefusalDetail;
 use crate::edition::{Current, Edition};
+use crate::event::sender::AfterRefusal;
 use crate::event::{Decision, EventId, Now, Refused, Sender};
 use crate::link::session::Session;
 use crate::metrics::{CloseReason, Metrics};
@@ -63,10 +64,22 @@ impl EventEntry {
             rule = refused.reject.rule.as_deref(),
             "event refused"
         );
-        if self.sender.note_refusal(now)
-            && let Some(session) = self.session.upgrade()
-        {
-            session.doom(CloseReason::Refusals);
+        match self.sender.note_refusal(now) {
+            AfterRefusal::Stay => {}
+            AfterRefusal::WouldClose => {
+                self.path.metrics.observed_closes.inc();
+                tracing::info!(
+                    connection = %self.sender.peer().id(),
+                    event = %id,
+                    rule = "limits.events.disconnect_after",
+                    "would have closed a connection"
+                );
+            }
+            AfterRefusal::Close => {
+                if let Some(session) = self.session.upgrade() {
+                    session.doom(CloseReason::Refusals);
+                }
+            }
         }
     }
 

@@ -85,7 +85,7 @@ fn the_defaults_need_an_issuer_and_nothing_else() {
     assert!(policy.server.polling && policy.server.websocket && policy.server.allow_missing_origin);
     assert_eq!(policy.auth.mode, AuthMode::Required);
     assert_eq!(policy.auth.issuers[0].max_lifetime, Duration::from_secs(24 * 3600));
-    assert_eq!(policy.limits.events.per_socket.burst.get(), 40);
+    assert_eq!(policy.limits.events.per_socket.rate.burst.get(), 40);
     assert_eq!(policy.limits.connections.handshakes_per_ip.burst.get(), 20);
     assert_eq!(policy.limits.payload.max_bytes, 16 * 1024);
     assert_eq!(policy.refusal_detail, RefusalDetail::Code);

@@ -145,7 +145,7 @@ fn the_team_policy_loads_and_is_the_one_shown() {
     let text = read("examples/team.toml");
     let Loaded { policy, warnings, .. } = app(&text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(warnings, []);
-    assert_eq!((policy.events.len(), policy.limits.events.per_socket.burst.get()), (2, 20));
+    assert_eq!((policy.events.len(), policy.limits.events.per_socket.rate.burst.get()), (2, 20));
     let typed = policy.events["database-change"].typed.as_ref().unwrap();
     assert_eq!((typed.exact_types.len(), typed.glob_types.len()), (4, 1));
     assert!(

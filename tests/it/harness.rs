@@ -132,6 +132,13 @@ impl Sidecar {
         metric(self.internal, series).await
     }
 
+    /// The values of all series whose names begin so.
+    pub async fn metrics(&self, beginning: &str) -> Vec<f64> {
+        let answer = within("metrics", get(self.internal, "/metrics", &[])).await;
+        let lines = answer.body.lines().filter(|line| line.starts_with(beginning));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+    }
+
     /// Waits until a series has this value.
     pub async fn until(&self, series: &str, value: f64) {
         until(&format!("{series} = {value}"), async || self.metric(series).await == value).await;

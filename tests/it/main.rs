@@ -15,6 +15,7 @@ mod internal;
 mod jwks;
 mod keys;
 mod limits;
+mod modes;
 mod order;
 mod plugin;
 mod process;

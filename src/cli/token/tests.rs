@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -11,10 +10,7 @@ use super::mint::mint_token;
 use super::verify::verify_token;
 use super::*;
 use crate::config::key_material::KeyMaterial;
-use crate::config::policy::{
-    AllowedOrigins, Auth, AuthMode, ClaimPaths, ConnectionLimits, DisconnectAfter, Drain, EventLimits,
-    Internal, Issuer, Limits, PayloadLimits, Rate, RefusalDetail, Rooms, Server, SlowReader,
-};
+use crate::config::policy::{Auth, AuthMode, ClaimPaths, Issuer};
 
 #[derive(Parser)]
 struct Cli {
@@ -48,26 +44,8 @@ fn policy() -> Policy {
     let pem = std::fs::read(keys("p256.pub.pem")).unwrap();
     let public = KeyMaterial::from_public_pem(&pem, &[Algorithm::ES256]).unwrap();
     let path = |text: &str| text.split('.').map(str::to_owned).collect();
-    let one = std::num::NonZeroU32::MIN;
-    let rate = Rate { count: one, per: Duration::from_secs(1), burst: one };
-    Policy {
-        server: Server {
-            listen: ([127, 0, 0, 1], 0).into(),
-            path: "/socket.io/".into(),
-            polling: true,
-            websocket: true,
-            allowed_origins: AllowedOrigins::Any,
-            allow_missing_origin: true,
-            trusted_proxies: vec![],
-            bind_sessions_to_address: false,
-            tls: None,
-        },
-        internal: Internal {
-            listen: ([127, 0, 0, 1], 0).into(),
-            admin_token_env: "FLOWGATE_ADMIN_TOKEN".into(),
-            admin_token: None,
-        },
-        auth: Auth {
+    crate::event::fixtures::policy(|policy| {
+        policy.auth = Auth {
             mode: AuthMode::Required,
             token_from: vec![],
             leeway: Duration::from_secs(5),
@@ -78,32 +56,8 @@ fn policy() -> Policy {
                 teams: path("app.member.teams"),
                 roles: path("https://app.example/roles"),
             },
-        },
-        rooms: Rooms { admit_without_team: false, send_to_all_teams: false, anonymous: None },
-        limits: Limits {
-            connections: ConnectionLimits {
-                total: 1,
-                per_ip: 1,
-                per_user: 1,
-                handshakes_per_ip: rate,
-                handshakes_total: rate,
-            },
-            events: EventLimits {
-                per_socket: rate,
-                per_user: rate,
-                per_address: rate,
-                per_team: rate,
-                disconnect_after: DisconnectAfter { refusals: 1, per: Duration::from_secs(1) },
-            },
-            payload: PayloadLimits { max_bytes: 1, hard_max_bytes: 1, max_depth: 1 },
-            slow_reader: SlowReader { max_queued: 1, max_stall: Duration::from_secs(1) },
-        },
-        refusal_detail: RefusalDetail::Code,
-        events: HashMap::new(),
-        rules: Vec::new(),
-        audience: Vec::new(),
-        drain: Drain { spread: Duration::ZERO, deadline: Duration::from_secs(1) },
-    }
+        };
+    })
 }
 
 fn load(paths: &[PathBuf]) -> Result<Policy, String> {

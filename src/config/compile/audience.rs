@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::Report;
 use super::events::{LONGEST_NAME, unusable};
 use super::rules::{ADDRESS, Events, NOON, describe, expression, no_such_type, on, types};
+use super::{MODES, Report};
 use crate::config::expression::{Failure, ListenerFacts, Part, PeerFacts, Scope};
 use crate::config::key_path::KeyPath;
-use crate::config::policy::{AudienceRule, Glob, RuleMode};
+use crate::config::policy::{AudienceRule, Glob};
 use crate::config::raw;
 
 /// The one room of `auth.mode = "off"`, as [`crate::connect::rooms`] has it.
@@ -69,8 +69,7 @@ fn one_rule(
             None
         }
     };
-    let modes = [("enforce", RuleMode::Enforce), ("observe", RuleMode::Observe), ("off", RuleMode::Off)];
-    let mode = report.choice(&at.key("mode"), raw.mode.as_deref().unwrap_or("enforce"), &modes);
+    let mode = report.choice(&at.key("mode"), raw.mode.as_deref().unwrap_or("enforce"), MODES);
     let rule = AudienceRule {
         name: raw.name.as_str().into(),
         key: format!("audience.{}", raw.name).into(),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::Report;
+use super::{MODES, Report};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
-    EventPolicy, EventRules, FieldKind, FieldPolicy, Glob, Presence, TaskIdPolicy, TimestampPolicy,
+    EventPolicy, EventRules, FieldKind, FieldPolicy, Glob, Label, Presence, TaskIdPolicy, TimestampPolicy,
     TypePolicy, TypedPayload, UnknownFields,
 };
 use crate::config::raw;
@@ -49,6 +49,30 @@ pub(super) fn compile(
     Some(events.into_iter().map(|event| (event.name.clone(), Arc::new(event))).collect())
 }
 
+/// Numbers what events are counted under, in an order that does not depend on chance.
+pub(super) fn label(events: &mut HashMap<Arc<str>, Arc<EventPolicy>>) -> Vec<Label> {
+    let mut events: Vec<&mut EventPolicy> = events.values_mut().filter_map(Arc::get_mut).collect();
+    events.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut labels = Vec::new();
+    for event in events {
+        let mut next = |kind: &str| {
+            labels.push(Label { event: event.name.clone(), kind: kind.into() });
+            labels.len() - 1
+        };
+        event.label = next("");
+        let Some(typed) = &mut event.typed else { continue };
+        let mut exact: Vec<_> = typed.exact_types.iter_mut().collect();
+        exact.sort_by_key(|(name, _)| Arc::clone(name));
+        for (name, policy) in exact {
+            policy.label = next(name);
+        }
+        for (glob, policy) in &mut typed.glob_types {
+            policy.label = next(glob.as_str());
+        }
+    }
+    labels
+}
+
 fn one_event(name: &str, raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>) -> Option<EventPolicy> {
     let name = event_name(name, at, report);
     let emit = match &raw.emit {
@@ -80,6 +104,7 @@ fn one_event(name: &str, raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>
         typed: is_typed?.then_some(typed),
         team_field: team_field?,
         rules,
+        label: 0,
     })
 }
 
@@ -149,6 +174,7 @@ fn team_field(
 }
 
 fn typed(raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>) -> Option<TypedPayload> {
+    let validation = report.choice(&at.key("validation"), &raw.validation, MODES);
     let unknown_fields = report.choice(
         &at.key("unknown_fields"),
         &raw.unknown_fields,
@@ -160,12 +186,14 @@ fn typed(raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>) -> Option<Type
     let types = types(&raw.types, &at.key("types"), report);
     let (exact_types, glob_types) = types?;
     Some(TypedPayload {
+        validation: validation?,
         unknown_fields: unknown_fields?,
         timestamp: timestamp?,
         task_id: task_id?,
         fields: fields?,
         exact_types,
         glob_types,
+        undeclared: None,
     })
 }
 
@@ -262,7 +290,7 @@ fn types(raw: &[raw::Type], at: &KeyPath, report: &mut Report<'_>) -> Option<Typ
             right = false;
             continue;
         };
-        let policy = TypePolicy { task_id, rules: None };
+        let policy = TypePolicy { task_id, rules: None, label: 0 };
         if !entry.pattern.contains('*') {
             exact.insert(entry.pattern.as_str().into(), policy);
             continue;

@@ -1,9 +1,9 @@
 //! `[limits]`.
 
-use super::Report;
+use super::{MODES, Report};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
-    ConnectionLimits, DisconnectAfter, EventLimits, Limits, PayloadLimits, Rate, SlowReader,
+    ConnectionLimits, DisconnectAfter, EventLimit, EventLimits, Limits, Mode, PayloadLimits, Rate, SlowReader,
 };
 use crate::config::raw;
 use crate::config::values;
@@ -43,27 +43,39 @@ fn connections(raw: &raw::Connections, at: &KeyPath, report: &mut Report<'_>) ->
 }
 
 fn events(raw: &raw::EventRates, at: &KeyPath, report: &mut Report<'_>) -> Option<EventLimits> {
-    let per_socket = rate(&raw.per_socket, &at.key("per_socket"), report);
-    let per_user = rate(&raw.per_user, &at.key("per_user"), report);
-    let per_address = rate(&raw.per_address, &at.key("per_address"), report);
-    let per_team = rate(&raw.per_team, &at.key("per_team"), report);
+    let per_socket = event_limit(&raw.per_socket, &at.key("per_socket"), report);
+    let per_user = event_limit(&raw.per_user, &at.key("per_user"), report);
+    let per_address = event_limit(&raw.per_address, &at.key("per_address"), report);
+    let per_team = event_limit(&raw.per_team, &at.key("per_team"), report);
     let at = at.key("disconnect_after");
     let refusals = values::count(raw.disconnect_after.refusals, MOST_REFUSALS);
     let refusals = report.take(&at.key("refusals"), refusals);
     let per = report.positive_duration(&at.key("per"), &raw.disconnect_after.per);
+    let mode = report.choice(&at.key("mode"), &raw.disconnect_after.mode, MODES);
     Some(EventLimits {
         per_socket: per_socket?,
         per_user: per_user?,
         per_address: per_address?,
         per_team: per_team?,
-        disconnect_after: DisconnectAfter { refusals: refusals?, per: per? },
+        disconnect_after: DisconnectAfter { refusals: refusals?, per: per?, mode: mode? },
     })
+}
+
+fn event_limit(raw: &raw::Rate, at: &KeyPath, report: &mut Report<'_>) -> Option<EventLimit> {
+    let mode = match raw {
+        raw::Rate::Table(raw::RateTable { mode: Some(mode), .. }) => {
+            report.choice(&at.key("mode"), mode, MODES)
+        }
+        _ => Some(Mode::Enforce),
+    };
+    let rate = rate(raw, at, report);
+    Some(EventLimit { rate: rate?, mode: mode? })
 }
 
 fn rate(raw: &raw::Rate, at: &KeyPath, report: &mut Report<'_>) -> Option<Rate> {
     match raw {
         raw::Rate::Plain(text) => report.take(at, values::rate(text, None)),
-        raw::Rate::WithBurst(raw::RateTable { rate: Some(text), burst }) => {
+        raw::Rate::Table(raw::RateTable { rate: Some(text), burst, .. }) => {
             // Each half is read alone first, so that a fault is said of the half that has it.
             let rate = report.take(&at.key("rate"), values::rate(text, None))?;
             match burst {
@@ -71,8 +83,8 @@ fn rate(raw: &raw::Rate, at: &KeyPath, report: &mut Report<'_>) -> Option<Rate> 
                 Some(_) => report.take(&at.key("burst"), values::rate(text, *burst)),
             }
         }
-        raw::Rate::WithBurst(raw::RateTable { rate: None, .. }) => {
-            report.missing(at, "a burst without a rate", "write { rate = \"20/s\", burst = 40 }");
+        raw::Rate::Table(raw::RateTable { rate: None, .. }) => {
+            report.missing(at, "no rate", "write { rate = \"20/s\", burst = 40 }");
             None
         }
     }

@@ -16,10 +16,13 @@ use std::time::Duration;
 use config::Value;
 
 use super::key_path::KeyPath;
-use super::policy::{Drain, Policy, RefusalDetail};
+use super::policy::{Drain, Mode, Policy, RefusalDetail};
 use super::problem::{Problem, any_of, closest};
 use super::raw::Raw;
 use super::values::{self, Fault};
+
+/// What `mode` may be, wherever a check can be tried before it bites.
+const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
 
 /// What compiling needs beside the settings.
 pub(super) struct Context<'a> {
@@ -55,6 +58,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
         &[("code", RefusalDetail::Code), ("full", RefusalDetail::Full)],
     );
     let mut events = events::compile(&raw.events, &mut report);
+    let labels = events.as_mut().map(events::label);
     let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
     let doors = audience::Doors { mode: &raw.auth.mode, anonymous: raw.rooms.anonymous.as_deref() };
     let audience = audience::compile(&raw.audience, events.as_ref(), &doors, &mut report);
@@ -70,6 +74,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             events: events?,
             rules: rules?,
             audience: audience?,
+            labels: labels?,
             drain: drain?,
         })
     })();

@@ -8,12 +8,12 @@ mod sample;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Report;
 use super::events::{LONGEST_NAME, OWN_FIELDS, unusable};
+use super::{MODES, Report};
 use crate::config::expression::{Expression, Failure, Fault, Part, Scope};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
-    AppliedRule, EventPolicy, FieldKind, Glob, Presence, Rule, RuleMode, TypePolicy, TypeRules, TypedPayload,
+    AppliedRule, EventPolicy, FieldKind, Glob, Mode, Presence, Rule, TypePolicy, TypeRules, TypedPayload,
     UnknownFields,
 };
 use crate::config::problem::closest;
@@ -46,7 +46,7 @@ pub(super) fn compile(
     for rule in rules {
         compiled.push(Arc::new(rule?));
     }
-    for rule in compiled.iter().filter(|rule| rule.mode != RuleMode::Off) {
+    for rule in compiled.iter().filter(|rule| rule.mode != Mode::Off) {
         attach(rule, events);
     }
     Some(compiled)
@@ -67,8 +67,7 @@ fn one_rule(index: usize, raw: &raw::Rule, at: &KeyPath, report: &mut Report<'_>
             None
         }
     };
-    let modes = [("enforce", RuleMode::Enforce), ("observe", RuleMode::Observe), ("off", RuleMode::Off)];
-    let mode = report.choice(&at.key("mode"), raw.mode.as_deref().unwrap_or("enforce"), &modes);
+    let mode = report.choice(&at.key("mode"), raw.mode.as_deref().unwrap_or("enforce"), MODES);
     Some(Rule {
         index,
         name: raw.name.as_str().into(),
@@ -295,10 +294,14 @@ pub(super) fn describe(part: &Part<'_>, failure: Failure, said: &str) -> (String
     }
 }
 
-/// Puts a rule beside the types that it judges.
+/// Puts a rule beside the types that it judges, and beside the events of no declared type that may pass: what a rule is
+/// on it judges also where validation only observes.
 fn attach(rule: &Arc<Rule>, events: &mut Events) {
     for event in events.values_mut() {
         let Some(payload) = Arc::get_mut(event).and_then(|event| event.typed.as_mut()) else { continue };
+        if payload.validation != Mode::Enforce {
+            add(rule, false, &mut payload.undeclared);
+        }
         let exact = payload.exact_types.iter_mut().map(|(name, policy)| (&**name, policy));
         let globs = payload.glob_types.iter_mut().map(|(glob, policy)| (glob.as_str(), policy));
         for (pattern, policy) in exact.chain(globs) {
@@ -306,11 +309,13 @@ fn attach(rule: &Arc<Rule>, events: &mut Events) {
                 continue;
             }
             let always = rule.on.iter().any(|on| on.covers(&Glob::new(pattern)));
-            let rules = policy
-                .rules
-                .get_or_insert_with(|| TypeRules { rules: Vec::new(), fields: Default::default() });
-            rules.fields.extend(&rule.expression.reads().fields);
-            rules.rules.push(AppliedRule { rule: rule.clone(), always });
+            add(rule, always, &mut policy.rules);
         }
     }
+}
+
+fn add(rule: &Arc<Rule>, always: bool, to: &mut Option<TypeRules>) {
+    let rules = to.get_or_insert_with(|| TypeRules { rules: Vec::new(), fields: Default::default() });
+    rules.fields.extend(&rule.expression.reads().fields);
+    rules.rules.push(AppliedRule { rule: rule.clone(), always });
 }

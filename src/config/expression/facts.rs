@@ -43,15 +43,44 @@ pub struct EventFacts<'a> {
     /// `event.name`.
     pub name: &'a str,
     /// `event.type`.
-    pub kind: Option<&'a str>,
+    pub kind: Option<Own<'a, &'a str>>,
     /// `event.taskId`.
-    pub task_id: Option<Id<'a>>,
+    pub task_id: Option<Own<'a, Id<'a>>>,
     /// `event.timestamp`.
-    pub timestamp: Option<SystemTime>,
+    pub timestamp: Option<Own<'a, SystemTime>>,
     /// `event.payload`: the JSON object that is relayed.
     pub json: &'a str,
     /// The fields of it that the rules read; others are not there.
     pub fields: &'a Fields,
+}
+
+/// What stands in one of the event's own fields.
+#[derive(Clone, Copy, Debug)]
+pub enum Own<'a, T> {
+    /// What should.
+    Read(T),
+    /// Any other JSON, which only gets this far where validation does not refuse it. A rule sees it as it is, so that
+    /// one which compares it with what should stand there has no answer.
+    Json(&'a str),
+}
+
+impl<'a, T> Own<'a, T> {
+    fn value<'b, 'v>(self, read: impl FnOnce(T) -> CowVal<'b, 'v>) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        'a: 'v,
+    {
+        match self {
+            Own::Read(value) => Ok(read(value)),
+            Own::Json(text) => match json::value(text) {
+                Ok(value) => Ok(CowVal::Owned(value)),
+                Err(_) => Err(unreadable("event")),
+            },
+        }
+    }
+}
+
+fn unreadable(what: &str) -> ExecutionError {
+    ExecutionError::function_error(what, "it is no JSON that can be read in one way only")
 }
 
 /// A task id.
@@ -214,19 +243,20 @@ impl<'a> Named for Cached<EventFacts<'a>, OnceLock<Option<CelMap<'a>>>> {
         let event = &self.facts;
         Ok(match name {
             "name" => Some(CowVal::owned(CelString::from(event.name))),
-            "type" => event.kind.map(|kind| CowVal::owned(CelString::from(kind))),
-            "taskId" => event.task_id.map(id),
-            "timestamp" => event.timestamp.map(|time| CowVal::owned(timestamp(time))),
+            "type" => {
+                let kind = |kind| CowVal::owned(CelString::from(kind));
+                event.kind.map(|own| own.value(kind)).transpose()?
+            }
+            "taskId" => event.task_id.map(|own| own.value(id)).transpose()?,
+            "timestamp" => {
+                let time = |time| CowVal::owned(timestamp(time));
+                event.timestamp.map(|own| own.value(time)).transpose()?
+            }
             "payload" => {
                 let read = || json::fields(event.json, event.fields).ok();
                 match self.made.get_or_init(read) {
                     Some(payload) => Some(CowVal::Borrowed(payload)),
-                    None => {
-                        return Err(ExecutionError::function_error(
-                            "event.payload",
-                            "it is no object that can be read in one way only",
-                        ));
-                    }
+                    None => return Err(unreadable("event.payload")),
                 }
             }
             _ => None,

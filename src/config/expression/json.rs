@@ -74,6 +74,11 @@ pub(super) fn fields<'a>(text: &'a str, named: &Fields) -> Result<CelMap<'a>, se
     json.deserialize_map(Members(Some(named)))
 }
 
+/// The JSON value `text`, under the same conditions.
+pub(super) fn value(text: &str) -> Result<Box<dyn Val + '_>, serde_json::Error> {
+    Any.deserialize(&mut serde_json::Deserializer::from_str(text))
+}
+
 /// Any value.
 struct Any;
 

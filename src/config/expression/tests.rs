@@ -34,9 +34,9 @@ fn answer(text: &str, payload: &str) -> Result<bool, Failure> {
     };
     let event = EventFacts {
         name: "database-change",
-        kind: Some("task-updated"),
-        task_id: Some(Id::Integer("42")),
-        timestamp: Some(noon() - Duration::from_secs(60)),
+        kind: Some(Own::Read("task-updated")),
+        task_id: Some(Own::Read(Id::Integer("42"))),
+        timestamp: Some(Own::Read(noon() - Duration::from_secs(60))),
         json: payload,
         fields: &reads.fields,
     };

@@ -8,7 +8,7 @@ use crate::event::fixtures::{noon, peer};
 use crate::event::now::Now;
 use crate::event::pipeline::{Decision, Pipeline, Refused};
 use crate::event::sender::Sender;
-use crate::metrics::{RuleCounters, RuleCounts};
+use crate::metrics::{EventCounters, RuleCounts};
 use crate::reject::Code;
 
 const SETTINGS: &str = r#"
@@ -28,7 +28,7 @@ kind = "string"
 /// A pipeline that acts on some rules, and senders of the team `red`.
 struct World {
     pipeline: Pipeline,
-    counters: RuleCounters,
+    counters: EventCounters,
     now: Now,
     viewer: Sender,
     editor: Sender,
@@ -42,7 +42,7 @@ impl World {
             ..Sources::default()
         };
         let policy = load(&sources).unwrap_or_else(|problems| panic!("{problems}")).policy;
-        let (counters, now) = (RuleCounters::default(), noon());
+        let (counters, now) = (EventCounters::default(), noon());
         let pipeline = Pipeline::counting(Arc::new(policy), Vec::new(), now, &counters);
         let viewer = pipeline.sender(Arc::new(peer(&["red"])), now);
         let mut editor = peer(&["red"]);
@@ -67,7 +67,7 @@ impl World {
 
     /// Allowed, refused, observed, error.
     fn counts(&self, rule: &str) -> [u64; 4] {
-        let RuleCounts { allowed, refused, observed, error } = self.counters.of(rule);
+        let RuleCounts { allowed, refused, observed, error } = self.counters.rules.of(rule);
         [allowed, refused, observed, error].map(|counter| counter.get())
     }
 }
@@ -96,8 +96,15 @@ fn an_enforced_rule_refuses_what_it_does_not_allow() {
 #[test]
 fn an_observed_rule_changes_nothing() {
     let (without, observing) = (World::new(""), World::new(&only_editors_delete("observe")));
-    for text in [DELETED, UPDATED] {
-        assert_eq!(observing.decide(&observing.viewer, text), without.decide(&without.viewer, text));
+    for (text, observed) in [(DELETED, vec!["rules.only editors delete"]), (UPDATED, vec![])] {
+        let mut decision = observing.decide(&observing.viewer, text).unwrap();
+        let said = std::mem::take(&mut decision.observed);
+        assert!(said.iter().all(|refused| refused.stage == "rules"));
+        assert_eq!(
+            said.iter().map(|refused| refused.reject.rule.as_deref().unwrap()).collect::<Vec<_>>(),
+            observed
+        );
+        assert_eq!(decision, without.decide(&without.viewer, text).unwrap());
     }
     assert!(observing.decide(&observing.editor, DELETED).is_ok());
     assert_eq!(observing.counts("only editors delete"), [1, 0, 1, 0]);

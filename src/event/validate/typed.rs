@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::config::policy::{
-    EventPolicy, FieldKind, FieldPolicy, Presence, TypePolicy, TypeRules, TypedPayload, UnknownFields,
+    EventPolicy, FieldKind, FieldPolicy, Mode, Presence, TypePolicy, TypeRules, TypedPayload, UnknownFields,
 };
-use crate::message::Payload;
+use crate::message::{Payload, Unread};
 use crate::reject::{Code, Name, Reject};
 
 use super::keys::Keys;
@@ -16,9 +16,9 @@ use super::nested::{self, Unsound};
 use super::object::{self, Stopped};
 use super::{task_id, team, text, timestamp};
 
-const TYPE: &str = "type";
-const TASK_ID: &str = "taskId";
-const TIMESTAMP: &str = "timestamp";
+pub(super) const TYPE: &str = "type";
+pub(super) const TASK_ID: &str = "taskId";
+pub(super) const TIMESTAMP: &str = "timestamp";
 
 /// Members that a payload usually has at most; more allocate when unknown ones are stripped.
 const USUAL_MEMBERS: usize = 8;
@@ -32,6 +32,10 @@ pub(super) struct Read<'e> {
     pub outgoing: Cow<'e, str>,
     /// The rules that judge events of this type.
     pub rules: Option<&'e TypeRules>,
+    /// What it is counted under.
+    pub label: usize,
+    /// What could not be read, where that is not refused.
+    pub unread: Unread<'e>,
 }
 
 /// Reads the arguments of one event.
@@ -44,8 +48,10 @@ pub(super) fn read<'e>(
     let mut reading = Reading::new(event, typed);
     match object::each_member(arguments, |key, value| reading.member(key, value)) {
         Ok(()) => {
-            let (payload, rules) = reading.judge(now)?;
-            Ok(Read { payload, outgoing: reading.outgoing(arguments), rules })
+            let (payload, demands) = reading.judge(now)?;
+            let (rules, label) = (demands.rules.as_ref(), demands.label);
+            let outgoing = reading.outgoing(arguments);
+            Ok(Read { payload, outgoing, rules, label, unread: Unread::default() })
         }
         Err(Stopped::Refused(reject)) => Err(reject),
         Err(Stopped::Malformed) => {
@@ -142,7 +148,7 @@ impl<'e> Reading<'e> {
     }
 
     /// Judges what only the whole object tells: the type, what it demands, and what is missing.
-    fn judge(&mut self, now: SystemTime) -> Result<(Payload<'e>, Option<&'e TypeRules>), Reject> {
+    fn judge(&mut self, now: SystemTime) -> Result<(Payload<'e>, &'e TypePolicy), Reject> {
         let rules = &self.event.rules;
         let Some(kind) = self.kind else {
             return Err(Reject::new(Code::MissingField, "the payload has no type")
@@ -192,12 +198,13 @@ impl<'e> Reading<'e> {
         }
         let team = self.team.take();
         let payload = Payload { kind: Some(kind), label: Some(label), task_id, timestamp, team };
-        Ok((payload, demands.rules.as_ref()))
+        Ok((payload, demands))
     }
 
-    /// What to relay: the object as it came, or its remaining members with their own bytes and in their order.
+    /// What to relay: the object as it came, or its remaining members with their own bytes and in their order. Nothing is
+    /// stripped where validation is only tried.
     fn outgoing(&self, arguments: &'e str) -> Cow<'e, str> {
-        if !self.stripped {
+        if !self.stripped || self.typed.validation != Mode::Enforce {
             return Cow::Borrowed(arguments.trim_ascii());
         }
         let mut json = String::with_capacity(arguments.len());
@@ -220,7 +227,7 @@ impl<'e> Reading<'e> {
 }
 
 /// The type's policy, by exact name or else by the first glob that matches, and the name or glob itself.
-fn find_type<'e>(typed: &'e TypedPayload, kind: &str) -> Option<(&'e str, &'e TypePolicy)> {
+pub(super) fn find_type<'e>(typed: &'e TypedPayload, kind: &str) -> Option<(&'e str, &'e TypePolicy)> {
     if let Some((name, policy)) = typed.exact_types.get_key_value(kind) {
         return Some((name, policy));
     }

@@ -58,14 +58,14 @@ fn layers_merge_by_key_and_by_name() {
     let policy = given.policy();
     assert!(policy.server.websocket && !policy.server.polling);
     assert_eq!(
-        (policy.limits.events.per_socket.count.get(), policy.limits.events.per_socket.burst.get()),
+        (policy.limits.events.per_socket.rate.count.get(), policy.limits.events.per_socket.rate.burst.get()),
         (20, 7)
     );
     assert_eq!(
-        (policy.limits.events.per_user.count.get(), policy.limits.events.per_user.burst.get()),
+        (policy.limits.events.per_user.rate.count.get(), policy.limits.events.per_user.rate.burst.get()),
         (9, 3)
     );
-    assert_eq!(policy.limits.events.per_user.per, Duration::from_secs(60));
+    assert_eq!(policy.limits.events.per_user.rate.per, Duration::from_secs(60));
     let [app] = policy.auth.issuers.as_slice() else { panic!("one issuer") };
     assert_eq!(app.issuer.as_deref(), Some("https://app.example"));
     assert_eq!(app.audience, ["a"]);
@@ -75,7 +75,7 @@ fn layers_merge_by_key_and_by_name() {
     assert_eq!(typed.glob_types[0].0.as_str(), "comment-*");
     // A plain rate over a table replaces it, so the burst is the count again.
     let policy = Given::file("limits.events.per_socket = \"5/h\"").policy();
-    assert_eq!(policy.limits.events.per_socket.burst.get(), 5);
+    assert_eq!(policy.limits.events.per_socket.rate.burst.get(), 5);
     // An empty array clears, and a later file fills again.
     let given = Given::file("events.database-change.types = []")
         .and("b.toml", "[[events.database-change.types]]\nmatch = \"x\"");
@@ -132,9 +132,9 @@ fn the_environment_ranks_above_files_and_below_flags() {
     assert_eq!(policy.server.path, "/flag/");
     assert_eq!(policy.limits.payload.max_depth, 4);
     assert_eq!(policy.limits.payload.max_bytes, 2000);
-    assert_eq!(policy.limits.events.per_socket.burst.get(), 9);
+    assert_eq!(policy.limits.events.per_socket.rate.burst.get(), 9);
     assert_eq!(
-        (policy.limits.events.per_user.count.get(), policy.limits.events.per_user.burst.get()),
+        (policy.limits.events.per_user.rate.count.get(), policy.limits.events.per_user.rate.burst.get()),
         (50, 8)
     );
     assert!(!policy.server.allow_missing_origin && policy.server.polling && policy.server.websocket);

@@ -29,6 +29,21 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[publish]\nurl = \"x\"", &["publish: unknown key"]),
     ("[server.tls]\ncert = \"x\"", &["server.tls.cert: unknown key; known here: `certificate_file` or `key_file`"]),
     ("[events.database-change]\nschema = \"x\"", &["events.database-change.schema: unknown key"]),
+    // What keeps the process alive is always enforced, and so has no mode.
+    ("[limits.connections]\nhandshakes_per_ip = { rate = \"1/s\", mode = \"observe\" }", &["limits.connections.handshakes_per_ip.mode: unknown key; known here: `rate` or `burst`"]),
+    ("[limits.connections]\nhandshakes_total = { rate = \"1/s\", mode = \"off\" }", &["limits.connections.handshakes_total.mode: unknown key"]),
+    ("[limits.connections]\nmode = \"observe\"", &["limits.connections.mode: unknown key"]),
+    ("[limits.payload]\nmode = \"observe\"", &["limits.payload.mode: unknown key"]),
+    ("[limits.slow_reader]\nmode = \"observe\"", &["limits.slow_reader.mode: unknown key"]),
+    ("[limits]\nmode = \"observe\"", &["limits.mode: unknown key"]),
+    ("[rooms]\nmode = \"observe\"", &["rooms.mode: unknown key"]),
+    ("[auth]\nmode = \"observe\"", &["auth.mode: found \"observe\"; write `required`, `optional` or `off`"]),
+    // Modes.
+    ("[limits.events]\nper_socket = { rate = \"1/s\", mode = \"observed\" }", &["limits.events.per_socket.mode: found \"observed\"; did you mean `observe`?"]),
+    ("[limits.events.per_team]\nmode = \"x\"", &["limits.events.per_team.mode: found \"x\"; write `enforce`, `observe` or `off`"]),
+    ("[limits.events.disconnect_after]\nmode = \"x\"", &["limits.events.disconnect_after.mode: found \"x\"; write `enforce`, `observe` or `off`"]),
+    ("[events.database-change]\nvalidation = \"warn\"", &["events.database-change.validation: found \"warn\"; write `enforce`, `observe` or `off`"]),
+    ("[events.database-change]\nmode = \"observe\"", &["events.database-change.mode: unknown key"]),
     // The server.
     ("[server]\nlisten = \"localhost:3000\"", &["server.listen: \"localhost:3000\" is not an address to listen on; write \"127.0.0.1:3000\""]),
     ("[server]\nlisten = \":3000\"", &["server.listen: \":3000\" is not an address to listen on; write \"127.0.0.1:3000\" for this machine only"]),

@@ -43,7 +43,7 @@ fn show_tells_values_and_origins_and_no_secrets() {
         "path = \"/p\"  # from environment variable FLOWGATE__SERVER__PATH",
         "listen = \"127.0.0.1:0\"  # from flag --listen",
         "mode = \"required\"  # from config/default.toml (built in)",
-        "per_socket = { rate = \"20/s\", burst = 7 }  # from app.toml and config/default.toml (built in)",
+        "per_socket = { rate = \"20/s\", burst = 7, mode = \"enforce\" }  # from app.toml and config/default.toml (built in)",
         "[[auth.issuers]]\nname = \"idp\"  # from app.toml",
         "jwks_url = \"https://***@i.example/jwks?***\"  # from app.toml",
         "[events.database-change.timestamp]",

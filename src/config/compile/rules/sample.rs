@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::Judged;
-use crate::config::expression::{EventFacts, Facts, Id, PeerFacts};
+use crate::config::expression::{EventFacts, Facts, Id, Own, PeerFacts};
 use crate::config::policy::{FieldKind, Presence, Rule};
 
 /// 2026-03-01T12:00:00Z; seconds since the Unix epoch. Samples must not depend on the day on which they are tried.
@@ -90,12 +90,12 @@ impl Sample {
         let noon = UNIX_EPOCH + Duration::from_secs(NOON);
         let event = EventFacts {
             name: &self.event,
-            kind: Some(&self.kind),
+            kind: Some(Own::Read(&self.kind)),
             task_id: self.task_id.as_ref().map(|id| match id {
-                Value::String(text) => Id::Text(text),
-                _ => Id::Integer("1"),
+                Value::String(text) => Own::Read(Id::Text(text)),
+                _ => Own::Read(Id::Integer("1")),
             }),
-            timestamp: self.has_timestamp.then_some(noon),
+            timestamp: self.has_timestamp.then_some(Own::Read(noon)),
             json: &self.json,
             fields: &rule.expression.reads().fields,
         };

@@ -1,0 +1,122 @@
+//! What became of events, counted by the names that the policy gives, and what observed checks would have refused, said.
+//!
+//! The counters of every label are made with the pipeline, so that counting is an index and an addition.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::policy::{EventLimits, Label, Mode, Policy};
+use crate::message::Event;
+use crate::metrics::{EventCounters, EventCounts};
+use crate::reject::{Code, Refused};
+
+use super::pipeline::{Context, Decision};
+use super::rules::Rules;
+
+/// One thing is said in the log at most this often, whatever clients send; the counters know the rest. Nanoseconds.
+const SAY_EVERY: u64 = 1_000_000_000;
+
+/// What validation refuses with.
+const VALIDATION: [Code; 6] = [
+    Code::InvalidPayload,
+    Code::MissingField,
+    Code::UnknownField,
+    Code::UnknownType,
+    Code::StaleTimestamp,
+    Code::FutureTimestamp,
+];
+
+/// The counters of one policy's labels.
+pub(super) struct Tally {
+    counters: EventCounters,
+    /// As in [`Policy::labels`].
+    labels: Vec<Counted>,
+}
+
+struct Counted {
+    label: Label,
+    counts: EventCounts,
+    quiet: Quiet,
+}
+
+/// Keeps the lines about one thing apart in the log.
+#[derive(Default)]
+pub(super) struct Quiet {
+    /// Nanoseconds since the pipeline's epoch.
+    until: AtomicU64,
+}
+
+impl Quiet {
+    /// Whether it may be spoken of at `now`. If so, it may not be for a while.
+    pub fn may_speak(&self, now: u64) -> bool {
+        let next = |until: u64| (until <= now).then(|| now.saturating_add(SAY_EVERY));
+        self.until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+impl Tally {
+    /// Those of this policy, among `counters`.
+    pub fn new(policy: &Policy, counters: &EventCounters) -> Self {
+        let labels = policy.labels.iter().map(|label| {
+            for code in observable(policy, label) {
+                // It is there from now on, at zero.
+                counters.observed(label, code);
+            }
+            Counted { label: label.clone(), counts: counters.of(label), quiet: Quiet::default() }
+        });
+        Tally { labels: labels.collect(), counters: counters.clone() }
+    }
+
+    /// Counts what became of an event. One of a name that the policy doesn't know is counted by its code only.
+    pub fn count(&self, event: &Event<'_>, decided: &Result<Decision<'_>, Refused>, cx: &Context<'_>) {
+        // Some are refused before validation looks their name up.
+        let label = event.label().or_else(|| cx.policy.events.get(event.name()).map(|policy| policy.label));
+        let Some(counted) = label.and_then(|label| self.labels.get(label)) else { return };
+        match decided {
+            Err(_) => drop(counted.counts.refused.inc()),
+            Ok(decision) if decision.observed.is_empty() => drop(counted.counts.accepted.inc()),
+            Ok(decision) => self.observed(counted, &decision.observed, cx),
+        }
+    }
+
+    /// An event that several checks would have refused counts once under each of their codes. The log says the first;
+    /// rules speak for themselves.
+    #[cold]
+    fn observed(&self, counted: &Counted, observed: &[Refused], cx: &Context<'_>) {
+        counted.counts.observed.inc();
+        for (at, refused) in observed.iter().enumerate() {
+            let code = refused.reject.code;
+            if observed[..at].iter().all(|earlier| earlier.reject.code != code) {
+                self.counters.observed(&counted.label, code).inc();
+            }
+        }
+        let first = observed.iter().find(|refused| refused.stage != Rules::NAME);
+        if let Some(Refused { reject, stage }) = first
+            && counted.quiet.may_speak(cx.elapsed)
+        {
+            tracing::info!(
+                name = &*counted.label.event,
+                r#type = &*counted.label.kind,
+                code = reject.code.as_str(),
+                stage,
+                rule = reject.rule.as_deref(),
+                connection = %cx.peer.id(),
+                event = %cx.id,
+                "would have refused an event"
+            );
+        }
+    }
+}
+
+/// The codes that observed checks may give to events of this label.
+fn observable(policy: &Policy, label: &Label) -> Vec<Code> {
+    let observes = |mode| mode == Mode::Observe;
+    let EventLimits { per_socket, per_user, per_address, per_team, .. } = &policy.limits.events;
+    let limits = [per_socket, per_user, per_address, per_team].iter().any(|limit| observes(limit.mode));
+    let rules = policy.rules.iter().any(|rule| observes(rule.mode));
+    let typed = policy.events.get(&label.event).and_then(|event| event.typed.as_ref());
+    let mut codes = Vec::new();
+    codes.extend(limits.then_some(Code::RateLimited));
+    codes.extend((rules && typed.is_some()).then_some(Code::NotAllowed));
+    codes.extend(VALIDATION.iter().filter(|_| typed.is_some_and(|typed| observes(typed.validation))));
+    codes
+}

@@ -35,6 +35,10 @@ use crate::peer::PeerId;
 /// Frames handed to the kernel in one `writev`; more gain nothing, and the array lives on the stack.
 pub const FRAMES_PER_WRITE: usize = 32;
 
+/// Buffers of at most so many bytes are made ready by writing zeros into them, which costs nothing; those that hyper reads a
+/// request's head into would cost memory that is never used.
+const SMALL_READ: usize = 1024;
+
 /// A queue that grew under a burst is given back once it has drained, above this many slots.
 const KEPT_QUEUE_SLOTS: usize = 16;
 
@@ -432,6 +436,9 @@ impl Outlet {
     /// One system call. A read that leaves room has emptied the kernel's buffer: tokio is told so along with it, which
     /// spares the read that would only find nothing.
     fn try_read(&self, buffer: &mut tokio::io::ReadBuf<'_>) -> io::Result<()> {
+        if buffer.remaining() > SMALL_READ {
+            return self.tcp.try_read_buf(buffer).map(drop);
+        }
         let mut filled = None;
         let unfilled = buffer.initialize_unfilled();
         let read = self.tcp.try_io(Interest::READABLE, || {

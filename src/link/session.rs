@@ -70,7 +70,8 @@ pub struct Session {
     websocket: OnceLock<Weak<Outlet>>,
     /// Known for sessions that began with polling; a credential, so it is never printed.
     sid: OnceLock<String>,
-    credentials: Mutex<Option<HeaderMap>>,
+    /// Boxed: it is there for a moment only, and the session for long.
+    credentials: Mutex<Option<Box<HeaderMap>>>,
     connects: AtomicU8,
     had_peer: AtomicBool,
     /// Bytes have come on its WebSocket, and neither an end nor an error since.
@@ -149,7 +150,7 @@ impl Session {
     /// The handshake's headers that may carry a token. Taken once, so that a token is not kept for the session's life;
     /// a second CONNECT in the same session must bring its token in `auth`.
     pub fn take_credentials(&self) -> HeaderMap {
-        self.credentials.lock().take().unwrap_or_default()
+        self.credentials.lock().take().map(|headers| *headers).unwrap_or_default()
     }
 
     /// The number of the peer that a CONNECT asks to admit.
@@ -273,7 +274,7 @@ impl Sessions {
             tally: Arc::default(),
             websocket: OnceLock::new(),
             sid: OnceLock::new(),
-            credentials: Mutex::new((!credentials.is_empty()).then_some(credentials)),
+            credentials: Mutex::new((!credentials.is_empty()).then(|| Box::new(credentials))),
             connects: AtomicU8::new(0),
             had_peer: AtomicBool::new(false),
             speaks: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::problem::Problem;
 
 /// No key, set of keys or certificate is larger; a path that names a device would otherwise be read without end. Bytes.
-const LARGEST_KEY_FILE: u64 = 1 << 20;
+const LARGEST_KEY_FILE: usize = 1 << 20;
 
 /// A file of settings, its text parsed.
 pub(super) struct SettingsFile {
@@ -120,12 +120,20 @@ fn place(text: &str, at: usize) -> String {
 /// # Errors
 /// What is wrong with it, as a phrase that begins with its path.
 pub(super) fn read_key_file(path: &Path) -> Result<Vec<u8>, String> {
+    read_bounded(path, LARGEST_KEY_FILE)
+}
+
+/// The content of a file that the settings name, of at most so many bytes; never empty. Blocks.
+///
+/// # Errors
+/// As [`read_key_file`].
+pub(super) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST_KEY_FILE + 1).read_to_end(&mut content));
+    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut content));
     match read {
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         Ok(0) => Err(format!("{} is empty", path.display())),
-        Ok(size) if size as u64 > LARGEST_KEY_FILE => Err(format!("{} is larger than 1MiB", path.display())),
+        Ok(size) if size > most => Err(format!("{} is larger than {}KiB", path.display(), most >> 10)),
         Ok(_) => Ok(content),
     }
 }

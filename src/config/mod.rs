@@ -13,6 +13,7 @@ mod effective;
 mod environment;
 pub mod expression;
 mod files;
+pub mod json_schema;
 pub mod key_material;
 mod key_path;
 mod layer;

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use super::admin_token::AdminToken;
 use super::certificate::Certificate;
 use super::expression::{Expression, Fields};
+use super::json_schema::JsonSchema;
 use super::key_material::KeyMaterial;
 
 /// Everything the process acts on.
@@ -364,6 +365,8 @@ pub struct EventRules {
 pub struct TypedPayload {
     /// What follows where it does not look so.
     pub validation: Mode,
+    /// Whether any type has a schema.
+    pub schemas: bool,
     /// What happens to fields that are not declared.
     pub unknown_fields: UnknownFields,
     /// The timestamp's window.
@@ -463,6 +466,17 @@ pub struct TypePolicy {
     pub rules: Option<TypeRules>,
     /// Its place among [`Policy::labels`].
     pub label: usize,
+    /// What a payload's other fields must look like, instead of `fields` and `unknown_fields`.
+    pub schema: Option<TypeSchema>,
+}
+
+/// `schema` of a type.
+#[derive(Clone, Debug)]
+pub struct TypeSchema {
+    /// `events.NAME.types[match="…"].schema`
+    pub rule: Arc<str>,
+    /// What the whole payload is checked by.
+    pub schema: Arc<JsonSchema>,
 }
 
 /// The rules that judge the events of one type.

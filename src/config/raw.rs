@@ -234,6 +234,7 @@ pub(super) struct Type {
     #[serde(rename = "match")]
     pub pattern: String,
     pub task_id: Option<String>,
+    pub schema: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -126,7 +126,10 @@ const EVENT: Keys = &[
     ("timestamp", Table(&[("presence", Text), ("max_age", Text), ("max_ahead", Text)])),
     ("task_id", Table(&[("kinds", Texts), ("max_length", Integer)])),
     ("fields", Named(&Table(&[("kind", Text), ("presence", Text), ("max_length", Integer)]))),
-    ("types", Entries { by: "match", entry: &Table(&[("match", Text), ("task_id", Text)]) }),
+    (
+        "types",
+        Entries { by: "match", entry: &Table(&[("match", Text), ("task_id", Text), ("schema", Text)]) },
+    ),
 ];
 
 const RULE: Keys = &[("name", Text), ("on", Texts), ("allow_if", Text), ("mode", Text)];

@@ -134,9 +134,10 @@ pub fn event(name: &str, typed: Option<TypedPayload>) -> EventPolicy {
 /// The types `task-created` (no id), `task-updated` (id required) and `comment-*` (id optional); no further fields.
 pub fn typed() -> TypedPayload {
     let minute = Duration::from_secs(60);
-    let presence = |task_id| TypePolicy { task_id, rules: None, label: 1 };
+    let presence = |task_id| TypePolicy { task_id, rules: None, label: 1, schema: None };
     TypedPayload {
         validation: Mode::Enforce,
+        schemas: false,
         unknown_fields: UnknownFields::Reject,
         timestamp: TimestampPolicy { presence: Presence::Optional, max_age: 5 * minute, max_ahead: minute },
         task_id: TaskIdPolicy { integer: true, string: true, max_length: 64 },

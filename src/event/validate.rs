@@ -10,6 +10,7 @@
 //! - With `validation = "observe"` or `"off"` none of these refuses; what holds all the same is said in `lenient`.
 //! - With `payload = "any"` only JSON's grammar counts, and the team field's own value and uniqueness.
 
+mod by_schema;
 mod keys;
 mod lenient;
 mod nested;

@@ -3,6 +3,7 @@
 mod hostile;
 mod layers;
 mod refused;
+mod schemas;
 mod shown;
 
 use std::path::Path;

@@ -22,6 +22,7 @@ mod process;
 mod proxy_protocol;
 mod rooms;
 mod rules;
+mod schemas;
 mod shipped;
 mod slow_reader;
 mod tls;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{MODES, Report};
+use super::{MODES, Report, type_schema};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
     EventPolicy, EventRules, FieldKind, FieldPolicy, Glob, Label, Presence, TaskIdPolicy, TimestampPolicy,
@@ -185,8 +185,10 @@ fn typed(raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>) -> Option<Type
     let fields = fields(&raw.fields, &at.key("fields"), report);
     let types = types(&raw.types, &at.key("types"), report);
     let (exact_types, glob_types) = types?;
-    Some(TypedPayload {
+    let mut schemas = exact_types.values().chain(glob_types.iter().map(|(_, policy)| policy));
+    let payload = TypedPayload {
         validation: validation?,
+        schemas: schemas.any(|policy| policy.schema.is_some()),
         unknown_fields: unknown_fields?,
         timestamp: timestamp?,
         task_id: task_id?,
@@ -194,7 +196,22 @@ fn typed(raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>) -> Option<Type
         exact_types,
         glob_types,
         undeclared: None,
-    })
+    };
+    let team_field = raw.team_field.as_deref();
+    for entry in &raw.types {
+        let at = at.key("types").entry("match", &entry.pattern);
+        let name = entry.pattern.as_str();
+        let glob = || payload.glob_types.iter().find(|(glob, _)| glob.as_str() == name);
+        match payload.exact_types.get(name) {
+            Some(policy) => {
+                type_schema::against_policy(Some(name), policy, &payload, team_field, &at, report)
+            }
+            None => glob().into_iter().for_each(|(_, policy)| {
+                type_schema::against_policy(None, policy, &payload, team_field, &at, report);
+            }),
+        }
+    }
+    Some(payload)
 }
 
 fn timestamp(raw: &raw::Timestamp, at: &KeyPath, report: &mut Report<'_>) -> Option<TimestampPolicy> {
@@ -286,11 +303,12 @@ fn types(raw: &[raw::Type], at: &KeyPath, report: &mut Report<'_>) -> Option<Typ
             report.refuse(&at, fault, "write a type's name, or a glob such as \"comment-*\"");
             right = false;
         }
-        let Some(task_id) = task_id else {
+        let schema = type_schema::load(entry.schema.as_deref(), &at, report);
+        let (Some(task_id), Some(schema)) = (task_id, schema) else {
             right = false;
             continue;
         };
-        let policy = TypePolicy { task_id, rules: None, label: 0 };
+        let policy = TypePolicy { task_id, rules: None, label: 0, schema };
         if !entry.pattern.contains('*') {
             exact.insert(entry.pattern.as_str().into(), policy);
             continue;

@@ -8,6 +8,7 @@ mod limits;
 mod rules;
 mod server;
 mod tls;
+mod type_schema;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

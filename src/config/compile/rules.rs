@@ -199,9 +199,10 @@ fn may_have(judged: &Judged<'_>, field: &str) -> bool {
     let declared =
         judged.payload.fields.get(field).is_some_and(|field| field.presence != Presence::Forbidden);
     declared
-        || OWN_FIELDS.contains(&field)
-        || judged.event.team_field.as_deref() == Some(field)
+        || is_own(field, judged)
         || judged.payload.unknown_fields == UnknownFields::Pass
+        || judged.payload.validation != Mode::Enforce
+        || judged.policy.schema.is_some()
 }
 
 /// Tries the expression on samples of each type.
@@ -262,12 +263,18 @@ fn samples(rule: &Rule, judged: &[Judged<'_>], nobody_is_asked: bool, at: &KeyPa
 fn is_declared(part: &Part<'_>, judged: &Judged<'_>) -> bool {
     !part.any_path(|path| match *path {
         ["peer", "claims", ..] | ["event", "payload", "[]", ..] => true,
+        ["event", "payload", field, ..] if judged.policy.schema.is_some() => !is_own(field, judged),
         ["event", "payload", field, ref inside @ ..] => match judged.payload.fields.get(field) {
             Some(field) => !inside.is_empty() && matches!(field.kind, FieldKind::Object | FieldKind::Array),
-            None => !OWN_FIELDS.contains(&field) && judged.event.team_field.as_deref() != Some(field),
+            None => !is_own(field, judged),
         },
         _ => false,
     })
+}
+
+/// Whether the policy says of a field what it is by settings of its own.
+fn is_own(field: &str, judged: &Judged<'_>) -> bool {
+    OWN_FIELDS.contains(&field) || judged.event.team_field.as_deref() == Some(field)
 }
 
 /// Whether it failed for the sample's values, which another event's need not share.

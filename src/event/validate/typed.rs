@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::config::policy::{
-    EventPolicy, FieldKind, FieldPolicy, Mode, Presence, TypePolicy, TypeRules, TypedPayload, UnknownFields,
+    EventPolicy, FieldKind, FieldPolicy, Mode, Presence, TypePolicy, TypeRules, TypeSchema, TypedPayload,
+    UnknownFields,
 };
 use crate::message::{Payload, Unread};
 use crate::reject::{Code, Name, Reject};
@@ -14,7 +15,7 @@ use crate::reject::{Code, Name, Reject};
 use super::keys::Keys;
 use super::nested::{self, Unsound};
 use super::object::{self, Stopped};
-use super::{task_id, team, text, timestamp};
+use super::{by_schema, task_id, team, text, timestamp};
 
 pub(super) const TYPE: &str = "type";
 pub(super) const TASK_ID: &str = "taskId";
@@ -48,7 +49,7 @@ pub(super) fn read<'e>(
     let mut reading = Reading::new(event, typed);
     match object::each_member(arguments, |key, value| reading.member(key, value)) {
         Ok(()) => {
-            let (payload, demands) = reading.judge(now)?;
+            let (payload, demands) = reading.judge(arguments, now)?;
             let (rules, label) = (demands.rules.as_ref(), demands.label);
             let outgoing = reading.outgoing(arguments);
             Ok(Read { payload, outgoing, rules, label, unread: Unread::default() })
@@ -71,11 +72,16 @@ struct Reading<'e> {
     team: Option<Cow<'e, str>>,
     /// Every other key.
     others: Keys<'e>,
-    /// With `unknown_fields = "strip"`, the keys and values that stay.
-    kept: SmallVec<[(&'e str, &'e str); USUAL_MEMBERS]>,
+    /// Where some types have a schema, all members: who judges the others is known when the type is.
+    waiting: SmallVec<[Member<'e>; USUAL_MEMBERS]>,
+    /// With `unknown_fields = "strip"`, those that stay.
+    kept: SmallVec<[Member<'e>; USUAL_MEMBERS]>,
     /// Whether any member was left out of `kept`.
     stripped: bool,
 }
+
+/// The JSON texts of a key and its value.
+type Member<'e> = (&'e str, &'e str);
 
 impl<'e> Reading<'e> {
     fn new(event: &'e EventPolicy, typed: &'e TypedPayload) -> Self {
@@ -87,6 +93,7 @@ impl<'e> Reading<'e> {
             timestamp: None,
             team: None,
             others: Keys::default(),
+            waiting: SmallVec::new(),
             kept: SmallVec::new(),
             stripped: false,
         }
@@ -101,8 +108,8 @@ impl<'e> Reading<'e> {
             TYPE => (self.kind.replace(value).is_none(), true),
             TASK_ID => (self.task_id.replace(value).is_none(), true),
             TIMESTAMP => (self.timestamp.replace(value).is_none(), true),
-            _ => {
-                let keep = self.other(&key, value)?;
+            key_text => {
+                let keep = self.typed.schemas || self.other(key_text, value)?;
                 (self.others.insert(key), keep)
             }
         };
@@ -110,11 +117,19 @@ impl<'e> Reading<'e> {
             let name = text::decode(raw_key).and_then(|key| Name::from_client(&key));
             return Err(self.invalid("a field appears twice", name));
         }
-        self.stripped |= !keep;
-        if keep && self.typed.unknown_fields == UnknownFields::Strip {
-            self.kept.push((raw_key, value));
+        if self.typed.schemas {
+            self.waiting.push((raw_key, value));
+        } else {
+            self.keep(keep, (raw_key, value));
         }
         Ok(())
+    }
+
+    fn keep(&mut self, keep: bool, member: Member<'e>) {
+        self.stripped |= !keep;
+        if keep && self.typed.unknown_fields == UnknownFields::Strip {
+            self.kept.push(member);
+        }
     }
 
     /// Judges a member that is none of the three which every event may have. `true` if it is to be relayed.
@@ -131,10 +146,7 @@ impl<'e> Reading<'e> {
         match self.typed.unknown_fields {
             _ if names_team => Ok(true),
             UnknownFields::Strip => Ok(false),
-            UnknownFields::Pass => match nested::inspect(value) {
-                Ok(_) => Ok(true),
-                Err(unsound) => Err(self.invalid(sentence(unsound), Name::from_client(key))),
-            },
+            UnknownFields::Pass => self.sound(key, value).map(|()| true),
             UnknownFields::Reject => {
                 let mut reject = Reject::new(
                     Code::UnknownField,
@@ -147,8 +159,35 @@ impl<'e> Reading<'e> {
         }
     }
 
+    /// Judges what nobody has described.
+    fn sound(&self, key: &str, value: &str) -> Result<(), Reject> {
+        match nested::inspect(value) {
+            Ok(_) => Ok(()),
+            Err(unsound) => Err(self.invalid(sentence(unsound), Name::from_client(key))),
+        }
+    }
+
+    /// Judges the members that waited for the type: by its schema, or else as everywhere.
+    fn judge_waiting(&mut self, schema: Option<&TypeSchema>, whole: &'e str) -> Result<(), Reject> {
+        for member in std::mem::take(&mut self.waiting) {
+            let (raw_key, value) = member;
+            let Some(key) = text::decode(raw_key) else { continue };
+            let keep = match (&*key, schema) {
+                (TYPE | TASK_ID | TIMESTAMP, _) => true,
+                (key, None) => self.other(key, value)?,
+                (key, Some(_)) if self.event.team_field.as_deref() == Some(key) => {
+                    self.team = Some(team::read(value, self.event)?);
+                    true
+                }
+                (key, Some(_)) => self.sound(key, value).map(|()| true)?,
+            };
+            self.keep(keep, member);
+        }
+        schema.map_or(Ok(()), |schema| by_schema::judge(schema, whole))
+    }
+
     /// Judges what only the whole object tells: the type, what it demands, and what is missing.
-    fn judge(&mut self, now: SystemTime) -> Result<(Payload<'e>, &'e TypePolicy), Reject> {
+    fn judge(&mut self, whole: &'e str, now: SystemTime) -> Result<(Payload<'e>, &'e TypePolicy), Reject> {
         let rules = &self.event.rules;
         let Some(kind) = self.kind else {
             return Err(Reject::new(Code::MissingField, "the payload has no type")
@@ -191,8 +230,13 @@ impl<'e> Reading<'e> {
                 Reject::new(code, message).rule(&rules.timestamp).field(TIMESTAMP)
             })?),
         };
+        let schema = demands.schema.as_ref();
+        if self.typed.schemas {
+            self.judge_waiting(schema, whole)?;
+        }
         for (name, field) in &self.typed.fields {
-            if field.presence == Presence::Required && !self.others.contains(name) {
+            let required = field.presence == Presence::Required && schema.is_none();
+            if required && !self.others.contains(name) {
                 return Err(missing().rule(&field.rule).field(name));
             }
         }

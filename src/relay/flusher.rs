@@ -16,7 +16,7 @@ use crate::link::outlet::{Offer, Outlet};
 use crate::metrics::CloseReason;
 
 /// Outlets written to before others get a turn: at about 8 µs a write, a quarter of a millisecond.
-const SLICE: usize = 32;
+pub(super) const SLICE: usize = 32;
 
 /// Outlets that wait before a second worker helps: eight milliseconds of writes. For fewer, waking it costs more than it
 /// saves, and both cores' caches would hold the same connections.
@@ -75,9 +75,20 @@ impl Flusher {
     }
 
     /// Has what was published to a group's followers at `now` written at the end of the tick, or here and now: when they are few
-    /// and nothing else is to be expected, or when the feed is full.
-    pub fn want_room(&self, room: &Arc<Room>, group: GroupNumber, now: Instant, is_full: bool) {
-        let (due, followers) = room.due(group, now, SLICE);
+    /// and nothing else is to be expected, or when the feed is full. `few` is what is left of the writes that one broadcast may
+    /// do itself, over all of its groups.
+    pub fn want_room(
+        &self,
+        room: &Arc<Room>,
+        group: GroupNumber,
+        now: Instant,
+        is_full: bool,
+        few: &mut usize,
+    ) {
+        let (due, followers) = room.due(group, now, *few);
+        if due == Due::Now {
+            *few = few.saturating_sub(followers);
+        }
         match due {
             Due::Round if !is_full => self.shared.push(Turn::Room(room.clone(), group, followers)),
             Due::UnderWay if !is_full => {}

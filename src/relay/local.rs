@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use socketioxide::socket::Socket;
 
-use super::flusher::Flusher;
+use super::flusher::{Flusher, SLICE};
 use super::frame::Frame;
 use super::member::{Member, Round};
 use super::room::{GroupNumber, Room};
@@ -83,9 +83,9 @@ impl Rooms {
         self.flusher.want(&mut round.to_flush);
         self.metrics.deliveries.inc_by(told.members as u64);
         if !told.feeds.is_empty() {
-            let now = Instant::now();
+            let (now, mut few) = (Instant::now(), SLICE);
             for feed in &told.feeds {
-                self.flusher.want_room(&rooms[feed.room], feed.group, now, feed.is_full);
+                self.flusher.want_room(&rooms[feed.room], feed.group, now, feed.is_full, &mut few);
             }
         }
         if told.withheld {

@@ -231,4 +231,11 @@ mod tests {
         assert_eq!(due(QUIET * 2, 2), Due::Now);
         assert_eq!(due(QUIET * 4, 3), Due::Round);
     }
+
+    #[test]
+    fn where_other_groups_have_used_up_what_may_be_written_at_once_even_one_waits() {
+        let course = Course::default();
+        publish(&course);
+        assert_eq!(course.due(Instant::now(), 1, 0), Due::Round);
+    }
 }

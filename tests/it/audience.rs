@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::packets::{self, EVENT};
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{Sidecar, mint, refusals};
+use crate::harness::{Sidecar, mint, now, refusals};
 
 const NOTHING: [&str; 0] = [];
 
@@ -255,6 +255,41 @@ async fn a_filter_narrows_by_type_and_task() {
     assert_eq!(members[3].ask(UPDATED).await["ok"], true);
     assert_eq!(members[3].heard_until_now().await, [UPDATED]);
     drop(members);
+    sidecar.until_empty().await;
+}
+
+/// More of them than one broadcast writes to by itself, some of whom share a filter.
+#[tokio::test]
+async fn many_filters_each_hear_their_own_in_order() {
+    let sidecar = serve(INTERNAL).await;
+    let moved = |id: usize, n: usize| format!(r#"{{"type":"task-moved","taskId":{id},"timestamp":{n}}}"#);
+    let begin = 1_000 * now() as usize;
+    let mut members = Vec::new();
+    for at in 0..120 {
+        let roles: &[&str] = if at % 3 == 0 { &["guest"] } else { &[] };
+        members.push(join(&sidecar, "member", roles, json!({ "taskIds": [at % 60, 1000] })).await);
+    }
+    let mut sender = join(&sidecar, "sender", &[], Value::Null).await;
+    let mut expected = vec![Vec::new(); 60];
+    for n in 0..600 {
+        let id = if n % 10 == 0 { 1000 } else { n * 7 % 60 };
+        let payload = moved(id, begin + n);
+        for (own, expected) in expected.iter_mut().enumerate() {
+            if id == own || id == 1000 {
+                expected.push(payload.clone());
+            }
+        }
+        match n % 50 {
+            // Now and then all that was sent has been dealt with, so that nothing is under way when the next one comes.
+            0 => assert_eq!(sender.ask(&payload).await["ok"], true),
+            _ => sender.emit(&payload).await,
+        }
+    }
+    assert_eq!(sender.ask(&moved(999, begin)).await["ok"], true);
+    for (at, member) in members.iter_mut().enumerate() {
+        assert_eq!(member.heard_until_now().await, expected[at % 60], "{at}");
+    }
+    drop((members, sender));
     sidecar.until_empty().await;
 }
 

@@ -36,6 +36,8 @@ pub mod relay;
 pub mod internal;
 pub mod link;
 
+pub mod decision_log;
+pub mod event_id;
 pub mod filter;
 pub mod hears;
 pub mod message;

@@ -84,6 +84,45 @@ impl CloseReason {
     }
 }
 
+impl CloseReason {
+    /// The configuration's key that spoke, where one did.
+    pub const fn rule(self) -> Option<&'static str> {
+        match self {
+            CloseReason::Draining => Some("drain"),
+            CloseReason::SlowReader => Some("limits.slow_reader"),
+            CloseReason::Refusals => Some("limits.events.disconnect_after"),
+            CloseReason::UserCap => Some("limits.connections.per_user"),
+            _ => None,
+        }
+    }
+}
+
+/// Why the decision log lacks a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DroppedLine {
+    /// The writer did not keep up.
+    Queue,
+    /// The file could not be written.
+    Unwritable,
+    /// One connection, or one address, has had its share of them.
+    Suppressed,
+}
+
+impl DroppedLine {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [DroppedLine] =
+        &[DroppedLine::Queue, DroppedLine::Unwritable, DroppedLine::Suppressed];
+
+    /// The label in metrics, and in the lines that stand for those that are missing.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DroppedLine::Queue => "queue",
+            DroppedLine::Unwritable => "unwritable",
+            DroppedLine::Suppressed => "suppressed",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabel {
     code: &'static str,
@@ -273,6 +312,9 @@ pub struct Metrics {
     pub audience: AudienceCounters,
     /// Sockets that `auth.mode = "optional"` let in without a token.
     pub observed_tokenless: Counter,
+    decision_drops: Vec<Counter>,
+    /// Lines written into the decision log.
+    pub decision_lines: Counter,
     /// Sockets admitted.
     pub admissions: Counter,
     /// Events relayed.
@@ -327,6 +369,14 @@ impl Metrics {
         registry.register("audience_withheld", help, audience.withheld.clone());
         let withheld = Family::<ReasonLabel, Counter>::default();
         registry.register("withheld", "Deliveries withheld by reason", withheld.clone());
+        let drops = Family::<ReasonLabel, Counter>::default();
+        registry.register(
+            "decision_log_dropped",
+            "Lines that the decision log lacks by reason",
+            drops.clone(),
+        );
+        let by_drop =
+            |reason: &DroppedLine| drops.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
         let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
         let by_reason =
             |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
@@ -345,6 +395,8 @@ impl Metrics {
                 .clone(),
             events,
             audience,
+            decision_drops: DroppedLine::ALL.iter().map(by_drop).collect(),
+            decision_lines: counter(registry, "decision_log_lines", "Lines written into the decision log"),
             admissions: counter(registry, "admissions", "Sockets admitted"),
             events_accepted: counter(registry, "events_accepted", "Events relayed"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
@@ -382,6 +434,11 @@ impl Metrics {
     /// Counts so many deliveries that were withheld, or would have been.
     pub fn withheld(&self, reason: WithheldReason, deliveries: u64) {
         self.withheld[reason as usize].inc_by(deliveries);
+    }
+
+    /// Counts lines that the decision log lacks.
+    pub fn decision_dropped(&self, reason: DroppedLine, lines: u64) {
+        self.decision_drops[reason as usize].inc_by(lines);
     }
 
     /// All series in OpenMetrics text.

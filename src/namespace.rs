@@ -4,19 +4,20 @@ pub mod entry;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde_json::Value as Json;
-use socketioxide::SocketIo;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::{ConnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide::{SocketIo, TransportType};
 
 use self::entry::{EventEntry, EventPath};
 use crate::connect::admission::Denied;
 use crate::connect::users::UserPlace;
+use crate::decision_log::{Kind, Outcome, Record, Who};
 use crate::event::now::Now;
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
@@ -59,13 +60,13 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     let policy = &edition.policy;
     match edition.admission.admit(id, &session, auth.as_ref(), now).await {
         Ok(admitted) => {
-            session.admitted(id, admitted.peer.expires_at().map(|at| at + policy.auth.leeway));
+            let peer = Arc::new(admitted.peer);
+            session.admitted(peer.clone(), peer.expires_at().map(|at| at + policy.auth.leeway));
             // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
             // nothing and nothing of it is missed.
             let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
-            let listening = edition.admission.listens(&admitted.peer, now);
+            let listening = edition.admission.listens(&peer, now);
             let membership = path.rooms.join(&listening, &member);
-            let peer = Arc::new(admitted.peer);
             let sender = edition.pipeline.sender(peer.clone(), Now::read());
             watch_disconnect(socket, &session, peer.clone(), path.clone());
             socket.on_fallback(EventEntry::new(path.clone(), sender, &session));
@@ -75,11 +76,13 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
         }
         Err(Denied::Final(code, why)) => {
             path.metrics.refused(code);
+            record_denial(&session, code.as_str(), &why, path);
             tracing::info!(connection = %session.id(), address = %session.address(), code = code.as_str(), why, "refused");
             Err(Refusal(code))
         }
         Err(Denied::Later(reason, why)) => {
             let reason_label = reason.as_str();
+            record_denial(&session, reason_label, &why, path);
             tracing::info!(connection = %session.id(), address = %session.address(), reason = reason_label, why, "turned away");
             leave(&session, reason).await
         }
@@ -165,7 +168,44 @@ impl Entrance {
         if peer.standing() == Standing::Anonymous {
             self.path.metrics.observed_tokenless.inc();
         }
-        log_admission(&peer, socket);
+        self.log_admission(peer, socket);
+    }
+}
+
+impl Entrance {
+    fn log_admission(&self, peer: Arc<Peer>, socket: &Socket) {
+        let transport = socket.transport_type();
+        tracing::info!(
+            connection = %peer.id(),
+            address = %peer.address(),
+            subject = peer.subject(),
+            teams = peer.teams().len(),
+            ?transport,
+            "admitted"
+        );
+        if self.path.log.is_on() {
+            let transport = match transport {
+                TransportType::Polling => "polling",
+                TransportType::Websocket => "websocket",
+            };
+            self.path.log.write(Record {
+                outcome: Some(Outcome::Accepted),
+                transport: Some(transport),
+                ..Record::new(Kind::Admission, Who::Peer(peer), SystemTime::now())
+            });
+        }
+    }
+}
+
+/// Has the decision log say why somebody was not let in.
+fn record_denial(session: &Session, code: &'static str, why: &str, path: &EventPath) {
+    if path.log.may_refuse(session.lines(), session.id(), session.address(), Instant::now()) {
+        path.log.write(Record {
+            outcome: Some(Outcome::Refused),
+            code: Some(code),
+            why: Some(why.into()),
+            ..Record::new(Kind::Admission, session.who(), SystemTime::now())
+        });
     }
 }
 
@@ -181,21 +221,11 @@ fn watch_disconnect(socket: &Socket, session: &Arc<Session>, peer: Arc<Peer>, pa
         let reason = closed_here.unwrap_or_else(|| {
             let reason = protocol_reason(reason, session.is_some_and(|session| session.is_speaking()));
             path.metrics.closed(reason);
+            path.log.closed(reason, || Who::Peer(peer.clone()));
             reason
         });
         tracing::info!(connection = %peer.id(), reason = reason.as_str(), "disconnected");
     });
-}
-
-fn log_admission(peer: &Peer, socket: &Socket) {
-    tracing::info!(
-        connection = %peer.id(),
-        address = %peer.address(),
-        subject = peer.subject(),
-        teams = peer.teams().len(),
-        transport = ?socket.transport_type(),
-        "admitted"
-    );
 }
 
 fn protocol_reason(reason: DisconnectReason, is_speaking: bool) -> CloseReason {

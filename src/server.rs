@@ -22,6 +22,7 @@ use crate::config::policy::{Policy, Server as ServerPolicy};
 use crate::connect::admission::Admission;
 use crate::connect::token::Verifier;
 use crate::connect::users::Users;
+use crate::decision_log::DecisionLog;
 use crate::edge::accept::{Connections, Port, accept};
 use crate::edge::caps::Caps;
 use crate::edge::front::{Front, Protocol};
@@ -67,6 +68,7 @@ pub struct Server {
     front: Arc<Front>,
     sessions: Arc<Sessions>,
     current: Arc<Current>,
+    log: Arc<DecisionLog>,
     public: SocketAddr,
     internal: SocketAddr,
     accepting: JoinHandle<std::convert::Infallible>,
@@ -105,8 +107,9 @@ impl Builder {
         let public = listen(policy.server.listen, "server.listen").await?;
         let internal = listen(policy.internal.listen, "internal.listen").await?;
         let metrics = Arc::new(Metrics::new());
+        let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
         let rooms = Rooms::new(metrics.clone());
-        let sessions = Sessions::new(metrics.clone());
+        let sessions = Sessions::new(metrics.clone(), log.clone());
         let for_clients = descriptor_limit().map(descriptors_for_clients);
         let caps = Caps::new(&policy.limits.connections, for_clients);
         let verifier = Verifier::new(&policy.auth)?;
@@ -118,7 +121,12 @@ impl Builder {
             refreshers,
             policy: policy.clone(),
         });
-        let path = Arc::new(EventPath { current: current.clone(), rooms, metrics: metrics.clone() });
+        let path = Arc::new(EventPath {
+            current: current.clone(),
+            rooms,
+            metrics: metrics.clone(),
+            log: log.clone(),
+        });
         let protocol = protocol(&policy, &path);
         sessions
             .set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
@@ -146,6 +154,7 @@ impl Builder {
             front,
             sessions,
             current,
+            log,
         };
         Ok(server)
     }
@@ -179,6 +188,7 @@ impl Server {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!(sessions = self.sessions.len(), "drain deadline passed; leaving anyway"),
         }
+        self.log.finish().await;
     }
 
     async fn drain(&self, spread: Duration) {
@@ -326,6 +336,7 @@ async fn sweep(
         ticks.tick().await;
         let now = Instant::now();
         sessions.sweep(now, SystemTime::now());
+        path.log.settle_addresses();
         connections.sweep(now);
         until_cleanup -= 1;
         if until_cleanup == 0 {

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::policy::Policy;
-use crate::config::{Loaded, Sources, load};
+use crate::config::{Loaded, Problems, Sources, load};
 
 /// `EX_CONFIG` of sysexits.h: the configuration is bad.
 const BAD_CONFIGURATION: u8 = 78;
@@ -110,10 +110,13 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Loads, or says on standard error everything that is wrong.
 fn load_or_explain(sources: &Sources) -> Result<Loaded, ExitCode> {
-    load(sources).map_err(|problems| {
-        eprintln!("{problems}");
-        ExitCode::from(BAD_CONFIGURATION)
-    })
+    load(sources).map_err(|problems| bad_configuration(&problems))
+}
+
+/// Says on standard error everything that is wrong with a configuration.
+fn bad_configuration(problems: &Problems) -> ExitCode {
+    eprintln!("{problems}");
+    ExitCode::from(BAD_CONFIGURATION)
 }
 
 /// The policy alone, or everything that is wrong as text.

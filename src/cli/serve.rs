@@ -10,10 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::dev::ThrowAway;
 use super::log::LogArgs;
-use super::{ConfigPaths, USAGE, address, failed, load_or_explain, log};
+use super::{ConfigPaths, USAGE, address, bad_configuration, failed, load_or_explain, log};
 use crate::config::admin_token::AdminToken;
 use crate::config::policy::Policy;
-use crate::config::{Flag, Problem};
+use crate::config::{Flag, Problem, Problems};
 use crate::process;
 use crate::server::{Builder, Server};
 
@@ -63,7 +63,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     warn_of_few_descriptors(&loaded.policy);
     match serve(loaded.policy, dev.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => match error.downcast::<Problems>() {
+            Ok(problems) => bad_configuration(&problems),
+            Err(error) => failed(&error),
+        },
     }
 }
 

@@ -148,6 +148,7 @@ fn json_of(value: &Value) -> serde_json::Value {
     match &value.kind {
         ValueKind::Boolean(switch) => (*switch).into(),
         ValueKind::I64(number) => (*number).into(),
+        ValueKind::Float(number) => (*number).into(),
         ValueKind::Array(elements) => elements.iter().map(json_of).collect(),
         ValueKind::Table(table) => {
             let parts = table.iter().map(|(key, value)| (key.clone(), json_of(value)));

@@ -305,6 +305,7 @@ fn value_of(text: &str, shape: &Shape) -> Result<toml::Value, Refused> {
     Ok(match shape {
         Shape::Text => as_text(),
         Shape::Integer | Shape::Size => trimmed.parse().map_or_else(|_| as_text(), toml::Value::Integer),
+        Shape::Number => trimmed.parse().map_or_else(|_| as_text(), toml::Value::Float),
         Shape::Boolean => match trimmed.to_ascii_lowercase().as_str() {
             "true" => toml::Value::Boolean(true),
             "false" => toml::Value::Boolean(false),

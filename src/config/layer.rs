@@ -120,6 +120,8 @@ impl Check<'_> {
                 ValueKind::String(text)
             }
             (Shape::Integer | Shape::Size, Toml::Integer(number)) => ValueKind::I64(number),
+            (Shape::Number, Toml::Float(number)) => ValueKind::Float(number),
+            (Shape::Number, Toml::Integer(number)) => ValueKind::Float(number as f64),
             (Shape::Boolean, Toml::Boolean(switch)) => ValueKind::Boolean(switch),
             (Shape::Texts | Shape::TextOrTexts, Toml::Array(elements)) => self.texts(elements, path),
             (Shape::Table(keys) | Shape::Rate(keys), Toml::Table(table)) => self.table(table, keys, path),

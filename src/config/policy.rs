@@ -40,6 +40,8 @@ pub struct Policy {
     pub audience: Vec<Arc<AudienceRule>>,
     /// Under what events are counted: each event's name, with each of its types and without one. A fixed set.
     pub labels: Vec<Label>,
+    /// Where decisions are written down; `None` where they are not.
+    pub decision_log: Option<DecisionLog>,
     /// How the process goes down.
     pub drain: Drain,
 }
@@ -302,6 +304,21 @@ pub enum RefusalDetail {
     Code,
     /// Message, rule and field too: it shows the policy to clients.
     Full,
+}
+
+/// `[decision_log]`, where it has a `path`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionLog {
+    /// The file that is written.
+    pub path: PathBuf,
+    /// Where `path` was set, for messages.
+    pub origin: String,
+    /// The share of accepted events that are written, from 0 to 1.
+    pub sample: f64,
+    /// The size at which a file is put aside.
+    pub max_bytes: u64,
+    /// How many files that were put aside are kept.
+    pub keep: u32,
 }
 
 /// `[drain]`.

@@ -22,6 +22,7 @@ pub(super) struct Raw {
     pub rules: Vec<Rule>,
     #[serde(default)]
     pub audience: Vec<Audience>,
+    pub decision_log: DecisionLog,
     pub drain: Drain,
 }
 
@@ -254,6 +255,15 @@ pub(super) struct Audience {
     pub teams: Option<Vec<String>>,
     pub hear_if: Option<String>,
     pub mode: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DecisionLog {
+    pub path: Option<String>,
+    pub sample: f64,
+    pub max_bytes: Size,
+    pub keep: i64,
 }
 
 #[derive(Debug, Deserialize)]

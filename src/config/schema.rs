@@ -8,6 +8,8 @@ pub(super) enum Shape {
     Text,
     /// A whole number.
     Integer,
+    /// A number, with a fraction or without.
+    Number,
     /// `true` or `false`.
     Boolean,
     /// A string such as `"16KiB"`, or whole bytes.
@@ -34,7 +36,7 @@ pub(super) enum Shape {
 /// The keys of a table, in the order in which people read them.
 pub(super) type Keys = &'static [(&'static str, Shape)];
 
-use Shape::{Boolean, Entries, Integer, Named, Rate, Size, Table, Text, TextOrTexts, Texts};
+use Shape::{Boolean, Entries, Integer, Named, Number, Rate, Size, Table, Text, TextOrTexts, Texts};
 
 /// The whole configuration.
 pub(super) static ROOT: Shape = Table(SECTIONS);
@@ -55,6 +57,7 @@ const SECTIONS: Keys = &[
     ("events", Named(&Table(EVENT))),
     ("rules", Entries { by: "name", entry: &Table(RULE) }),
     ("audience", Entries { by: "name", entry: &Table(AUDIENCE) }),
+    ("decision_log", Table(DECISION_LOG)),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
 ];
 
@@ -132,6 +135,8 @@ const EVENT: Keys = &[
     ),
 ];
 
+const DECISION_LOG: Keys = &[("path", Text), ("sample", Number), ("max_bytes", Size), ("keep", Integer)];
+
 const RULE: Keys = &[("name", Text), ("on", Texts), ("allow_if", Text), ("mode", Text)];
 
 const AUDIENCE: Keys = &[("name", Text), ("on", Texts), ("teams", Texts), ("hear_if", Text), ("mode", Text)];
@@ -147,6 +152,7 @@ impl Shape {
         match self {
             Shape::Text => r#"write a string, in quotes: "…""#,
             Shape::Integer => "write a whole number, without quotes",
+            Shape::Number => "write a number, without quotes",
             Shape::Boolean => "write true or false, without quotes",
             Shape::Size => r#"write a size such as "16KiB", or whole bytes"#,
             Shape::Texts => r#"write a list of strings: ["…", "…"]"#,

@@ -103,6 +103,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
         rules: Vec::new(),
         audience: Vec::new(),
         labels: ["any", "database-change"].map(|event| Label { event: event.into(), kind: "".into() }).into(),
+        decision_log: None,
         drain: Drain { spread: second, deadline: second },
     };
     edit(&mut policy);
@@ -161,9 +162,9 @@ mod for_tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::event::event_id::EventId;
     use crate::event::pipeline::{Decision, Pipeline, Refused, Stage};
     use crate::event::sender::Sender;
+    use crate::event_id::EventId;
 
     /// A pipeline and one sender of the team `red`, at noon.
     pub struct World {

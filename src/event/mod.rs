@@ -6,12 +6,12 @@
 //! Nothing here waits, and nothing here knows Socket.IO.
 
 pub mod authorize;
-pub mod event_id;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod now;
 pub mod pipeline;
 pub mod rate_limit;
+pub(crate) mod record;
 pub mod route;
 pub mod rules;
 pub mod sender;
@@ -20,7 +20,7 @@ mod tally;
 pub mod trace;
 pub mod validate;
 
-pub use event_id::EventId;
+pub use crate::event_id::EventId;
 pub use now::Now;
 pub use pipeline::{Context, Decision, Pipeline, Refused, Stage};
 pub use sender::Sender;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::config::policy::Policy;
+use crate::event_id::EventId;
 use crate::message::{Event, Topic};
 use crate::metrics::EventCounters;
 use crate::peer::Peer;
@@ -16,7 +17,6 @@ pub use crate::reject::Refused;
 use crate::reject::{Code, Reject};
 
 use super::authorize::Authorize;
-use super::event_id::EventId;
 use super::now::{Epoch, Now};
 use super::rate_limit::{Budget, RateLimit, Remembered, SharedBuckets, TeamLimit};
 use super::route;
@@ -69,6 +69,8 @@ pub struct Pipeline {
 /// An event that may be relayed.
 #[derive(Debug, PartialEq)]
 pub struct Decision<'e> {
+    /// The name that the client sent, as the policy has it.
+    pub name: &'e Arc<str>,
     /// The name that members hear.
     pub emit: &'e Arc<str>,
     /// The JSON text to relay: the client's own bytes, unless the policy stripped fields.
@@ -83,6 +85,15 @@ pub struct Decision<'e> {
     pub topic: Topic<'e>,
     /// What would have refused it, were every check enforced; in the order of the stages. Usually nothing.
     pub observed: Vec<Refused>,
+}
+
+/// What the policy calls an event that was refused, as far as its stage had read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Labels<'e> {
+    /// Its name, where the policy has one such.
+    pub name: Option<&'e Arc<str>>,
+    /// The name or glob that its type matched.
+    pub kind: Option<&'e str>,
 }
 
 impl Context<'_> {
@@ -229,6 +240,7 @@ impl Pipeline {
         })?;
         cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, &teams))?;
         Ok(Decision {
+            name: &policy.name,
             emit: &policy.emit,
             payload: std::mem::take(&mut event.outgoing),
             teams: teams.iter().filter_map(|&team| peer.teams().get(team)).collect(),
@@ -240,6 +252,17 @@ impl Pipeline {
             },
             observed: event.take_observed(),
         })
+    }
+
+    /// What the policy calls an event that this stage refused. It reads the event again: refusals are many, and few of
+    /// them are written down.
+    pub fn labels<'e>(&'e self, text: &'e str, stage: &str) -> Labels<'e> {
+        let Some(event) = Event::split(text) else { return Labels::default() };
+        let Some(policy) = self.policy.events.get(event.name()) else { return Labels::default() };
+        // What refused before, or while, the payload was read, may have done so because nothing should read it.
+        let was_read = ![Size.name(), self.rates.name(), Validate::NAME].contains(&stage);
+        let kind = was_read.then(|| validate::label(&event, policy)).flatten();
+        Labels { name: Some(&policy.name), kind }
     }
 
     /// Charges the sender's rates for something that is refused before it can be an event, such as a binary packet.
@@ -331,11 +354,12 @@ mod tests {
 
     #[test]
     fn an_event_becomes_a_decision() {
-        let (emit, team) = ("database-changed".into(), "red".into());
+        let (name, emit, team) = ("database-change".into(), "database-changed".into(), "red".into());
         let world = World::new(|_| {});
         let text = r#"["database-change",{"type":"task-updated","taskId":1}]"#;
         let decision = world.decide(text).unwrap();
         let expected = Decision {
+            name: &name,
             emit: &emit,
             payload: r#"{"type":"task-updated","taskId":1}"#.into(),
             teams: SmallVec::from_slice(&[&team]),

@@ -101,6 +101,11 @@ fn read<'e>(
     }
 }
 
+/// The policy's name or glob that the type of an event matches.
+pub(super) fn label<'e>(event: &Event<'e>, policy: &'e EventPolicy) -> Option<&'e str> {
+    lenient::read(event.arguments(), policy, policy.typed.as_ref()?).ok()?.payload.label
+}
+
 /// The one argument, which may be any JSON, without the whitespace around it, and the team that it names.
 fn one_argument<'e>(
     arguments: &'e str,

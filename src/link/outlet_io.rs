@@ -60,10 +60,10 @@ mod tests {
 
     use super::*;
     use crate::config::policy::SlowReader;
+    use crate::decision_log::DecisionLog;
     use crate::link::feed::{Batch, Entry, Feed};
     use crate::link::outlet::Offer;
     use crate::link::session::Sessions;
-    use crate::metrics::Metrics;
     use crate::peer::PeerId;
 
     /// A peer that takes nothing is stalled also when the kernel refuses a buffer whole, so that none of it waits here,
@@ -107,7 +107,7 @@ mod tests {
         socket2::SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
         let limits = SlowReader { max_queued, max_stall: Duration::from_secs(10) };
         let outlet = Outlet::new(tcp, remote, limits, Box::new(()));
-        let sessions = Sessions::new(Arc::new(Metrics::new()));
+        let sessions = Sessions::new(Arc::default(), Arc::new(DecisionLog::off(Arc::default())));
         let session = sessions.open(remote.ip(), HeaderMap::new(), Box::new(()));
         assert!(session.bind_websocket(&outlet));
         // The first frame finds that everything the library was given has been written.

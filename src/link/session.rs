@@ -17,8 +17,10 @@ use super::inbound::Inbound;
 use super::outlet::Outlet;
 use super::tally::Tally;
 use super::websocket::GOING_AWAY;
+use crate::decision_log::allowance::Allowance;
+use crate::decision_log::{DecisionLog, Who};
 use crate::metrics::{CloseReason, Metrics};
-use crate::peer::PeerId;
+use crate::peer::{Peer, PeerId};
 
 /// A session on which nobody is admitted for that long is closed. An honest client's CONNECT follows the handshake at
 /// once, which over a slow mobile link is a second or two; verifying it waits three for keys at most.
@@ -52,7 +54,7 @@ enum Tenant {
     /// Nobody yet, or nobody any more.
     Nobody { since: Instant },
     /// An admitted peer. `until`: when its token is no longer honoured; `None` for peers without one.
-    Peer { id: PeerId, until: Option<SystemTime> },
+    Peer { peer: Arc<Peer>, until: Option<SystemTime> },
 }
 
 /// Closes a polling session in the library, which has no call for it.
@@ -82,6 +84,7 @@ pub struct Session {
     closing: OnceLock<CloseReason>,
     /// Why the next sweep is to close it.
     doomed: OnceLock<CloseReason>,
+    lines: Allowance,
     sessions: Weak<Sessions>,
     held: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -162,16 +165,33 @@ impl Session {
     }
 
     /// A peer was admitted; `until` is when its token is no longer honoured, `None` for never.
-    pub fn admitted(&self, id: PeerId, until: Option<SystemTime>) {
-        *self.tenant.lock() = Tenant::Peer { id, until };
+    pub fn admitted(&self, peer: Arc<Peer>, until: Option<SystemTime>) {
+        *self.tenant.lock() = Tenant::Peer { peer, until };
     }
 
     /// That peer left the namespace; the session may try again for a while.
-    pub fn left(&self, peer: PeerId) {
+    pub fn left(&self, id: PeerId) {
         let mut tenant = self.tenant.lock();
-        if matches!(*tenant, Tenant::Peer { id, .. } if id == peer) {
+        if matches!(&*tenant, Tenant::Peer { peer, .. } if peer.id() == id) {
             *tenant = Tenant::Nobody { since: Instant::now() };
         }
+        drop(tenant);
+        if let Some(sessions) = self.sessions.upgrade() {
+            sessions.log.settle_last(&self.lines, id);
+        }
+    }
+
+    /// Who is on it, for the decision log.
+    pub fn who(&self) -> Who {
+        match &*self.tenant.lock() {
+            Tenant::Peer { peer, .. } => Who::Peer(peer.clone()),
+            Tenant::Nobody { .. } => Who::Stranger(self.id, self.address),
+        }
+    }
+
+    /// How many lines of the decision log may be about what was refused to it.
+    pub fn lines(&self) -> &Allowance {
+        &self.lines
     }
 
     /// Why it was closed from this side, once it was.
@@ -187,6 +207,7 @@ impl Session {
         let sessions = self.sessions.upgrade()?;
         sessions.release(self);
         sessions.metrics.closed(reason);
+        sessions.log.closed(reason, || self.who());
         tracing::debug!(connection = %self.id, reason = reason.as_str(), "closing");
         if let Carrier::WebSocket(outlet) = self.carrier() {
             match reason {
@@ -216,9 +237,9 @@ impl Session {
         if let Some(reason) = self.doomed.get() {
             return Some(*reason);
         }
-        match *self.tenant.lock() {
+        match &*self.tenant.lock() {
             Tenant::Nobody { since } => {
-                let waited = now.saturating_duration_since(since);
+                let waited = now.saturating_duration_since(*since);
                 (waited >= ADMISSION_DEADLINE).then_some(CloseReason::NotAdmitted)
             }
             Tenant::Peer { until, .. } => {
@@ -242,16 +263,18 @@ pub struct Sessions {
     by_sid: Mutex<HashMap<String, Weak<Session>>>,
     closer: OnceLock<Box<dyn PollingCloser>>,
     metrics: Arc<Metrics>,
+    log: Arc<DecisionLog>,
 }
 
 impl Sessions {
     /// None yet.
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(metrics: Arc<Metrics>, log: Arc<DecisionLog>) -> Arc<Self> {
         Arc::new(Sessions {
             all: Mutex::default(),
             by_sid: Mutex::default(),
             closer: OnceLock::new(),
             metrics,
+            log,
         })
     }
 
@@ -282,6 +305,7 @@ impl Sessions {
             tenant: Mutex::new(Tenant::Nobody { since: Instant::now() }),
             closing: OnceLock::new(),
             doomed: OnceLock::new(),
+            lines: Allowance::default(),
             sessions: Arc::downgrade(self),
             held: Mutex::new(Some(held)),
         });
@@ -321,6 +345,7 @@ impl Sessions {
     pub fn sweep(&self, now: Instant, wall: SystemTime) {
         for session in self.snapshot() {
             session.forgive();
+            self.settle(&session, now);
             let stalled = match session.carrier() {
                 // The library may not have noticed, if it was about to become one.
                 Carrier::Gone => {
@@ -336,6 +361,17 @@ impl Sessions {
                 // Nobody waits for it: a sweep must not hang on one session.
                 drop(session.close(reason));
             }
+        }
+    }
+
+    /// Has the decision log say which refusals of a session it has left out.
+    fn settle(&self, session: &Session, now: Instant) {
+        if self.log.is_on() {
+            let id = match &*session.tenant.lock() {
+                Tenant::Peer { peer, .. } => peer.id(),
+                Tenant::Nobody { .. } => session.id,
+            };
+            self.log.settle(&session.lines, id, now);
         }
     }
 

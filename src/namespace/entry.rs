@@ -9,9 +9,11 @@ use socketioxide::handler::{FromMessageParts, MessageHandler, Value};
 use socketioxide::socket::Socket;
 
 use crate::config::policy::RefusalDetail;
+use crate::decision_log::DecisionLog;
 use crate::edition::{Current, Edition};
+use crate::event::pipeline::Labels;
 use crate::event::sender::AfterRefusal;
-use crate::event::{Decision, EventId, Now, Refused, Sender};
+use crate::event::{Decision, EventId, Now, Refused, Sender, record};
 use crate::link::session::Session;
 use crate::metrics::{CloseReason, Metrics};
 use crate::reject::{Code, Reject};
@@ -26,6 +28,8 @@ pub struct EventPath {
     pub rooms: Arc<Rooms>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Writes down.
+    pub log: Arc<DecisionLog>,
 }
 
 /// One socket's events. The library calls it from the task that reads the connection, so events are handled in the
@@ -45,16 +49,17 @@ impl EventEntry {
         EventEntry { path, sender, session: Arc::downgrade(session) }
     }
 
-    fn relay(&self, id: EventId, decision: &Decision<'_>) {
+    fn relay(&self, id: EventId, decision: &Decision<'_>, now: Now) {
         let frame = Frame::new(decision.emit, &decision.payload);
         let except = (!decision.echo).then(|| self.sender.peer().id());
         let heard =
             self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, except);
         self.path.metrics.events_accepted.inc();
         tracing::trace!(connection = %self.sender.peer().id(), event = %id, heard, "relayed");
+        self.record_relay(id, decision, heard, now);
     }
 
-    fn refuse(&self, id: EventId, refused: &Refused, now: Now) {
+    fn refuse(&self, id: EventId, refused: &Refused, value: &Value, edition: &Edition, now: Now) {
         self.path.metrics.refused(refused.reject.code);
         tracing::debug!(
             connection = %self.sender.peer().id(),
@@ -64,6 +69,9 @@ impl EventEntry {
             rule = refused.reject.rule.as_deref(),
             "event refused"
         );
+        if self.path.log.is_on() {
+            self.record_refusal(id, refused, value, edition, now);
+        }
         match self.sender.note_refusal(now) {
             AfterRefusal::Stay => {}
             AfterRefusal::WouldClose => {
@@ -81,6 +89,39 @@ impl EventEntry {
                 }
             }
         }
+    }
+
+    /// Writes down what checks that only observe would have refused; of what nothing speaks against, a sample.
+    fn record_relay(&self, id: EventId, decision: &Decision<'_>, heard: usize, now: Now) {
+        let log = &self.path.log;
+        if decision.observed.is_empty() {
+            if log.samples(id) {
+                log.write(record::accepted(self.sender.peer(), id, decision, heard, now));
+            }
+        } else if log.is_on() && self.may_have_line(now) {
+            for refused in &decision.observed {
+                log.write(record::observed(self.sender.peer(), id, decision, refused, heard, now));
+            }
+        }
+    }
+
+    /// Whether the decision log may have one line more about what is wrong with this connection's events.
+    fn may_have_line(&self, now: Now) -> bool {
+        let Some(session) = self.session.upgrade() else { return false };
+        let peer = self.sender.peer();
+        self.path.log.may_refuse(session.lines(), peer.id(), peer.address(), now.steady)
+    }
+
+    /// Writes it down, if this connection may have one line more.
+    fn record_refusal(&self, id: EventId, refused: &Refused, value: &Value, edition: &Edition, now: Now) {
+        if !self.may_have_line(now) {
+            return;
+        }
+        let labels = match value {
+            Value::Str(text, _) => edition.pipeline.labels(text, refused.stage),
+            Value::Bytes(_) => Labels::default(),
+        };
+        self.path.log.write(record::refused(self.sender.peer(), id, refused, labels, now));
     }
 
     fn close(&self, reason: CloseReason) {
@@ -109,11 +150,11 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
         match decided {
             Ok(decision) => {
                 // The echo is queued before the answer is.
-                self.relay(id, &decision);
+                self.relay(id, &decision, now);
                 answer(&Answer::accepted(&id.to_string()));
             }
             Err(refused) => {
-                self.refuse(id, &refused, now);
+                self.refuse(id, &refused, &value, &edition, now);
                 answer(&Answer::refused(&refused.reject, edition.policy.refusal_detail));
             }
         }

@@ -309,6 +309,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::decision_log::DecisionLog;
     use crate::filter::Filter;
     use crate::link::session::Sessions;
 
@@ -320,7 +321,7 @@ mod tests {
     }
 
     fn members(count: usize) -> Vec<Arc<Member>> {
-        let sessions = Sessions::new(Arc::default());
+        let sessions = Sessions::new(Arc::default(), Arc::new(DecisionLog::off(Arc::default())));
         let session = sessions.open(Ipv4Addr::LOCALHOST.into(), HeaderMap::new(), Box::new(()));
         (0..count).map(|_| Member::new(PeerId::next(), &session, 0)).collect()
     }

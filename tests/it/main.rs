@@ -4,6 +4,7 @@ mod admission;
 mod audience;
 mod bytes;
 mod config;
+mod decision_log;
 mod docs;
 mod drain;
 mod feeds;

@@ -2,6 +2,7 @@
 
 mod audience;
 mod auth;
+mod decision_log;
 mod events;
 mod keys;
 mod limits;
@@ -63,6 +64,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
     let doors = audience::Doors { mode: &raw.auth.mode, anonymous: raw.rooms.anonymous.as_deref() };
     let audience = audience::compile(&raw.audience, events.as_ref(), &doors, &mut report);
+    let decision_log = decision_log::compile(&raw.decision_log, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
         Some(Policy {
@@ -76,6 +78,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             rules: rules?,
             audience: audience?,
             labels: labels?,
+            decision_log: decision_log?,
             drain: drain?,
         })
     })();

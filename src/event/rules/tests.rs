@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::config::{Sources, load};
-use crate::event::event_id::EventId;
 use crate::event::fixtures::{noon, peer};
 use crate::event::now::Now;
 use crate::event::pipeline::{Decision, Pipeline, Refused};
 use crate::event::sender::Sender;
+use crate::event_id::EventId;
 use crate::metrics::{EventCounters, RuleCounts};
 use crate::reject::Code;
 

@@ -44,6 +44,12 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[limits.events.disconnect_after]\nmode = \"x\"", &["limits.events.disconnect_after.mode: found \"x\"; write `enforce`, `observe` or `off`"]),
     ("[events.database-change]\nvalidation = \"warn\"", &["events.database-change.validation: found \"warn\"; write `enforce`, `observe` or `off`"]),
     ("[events.database-change]\nmode = \"observe\"", &["events.database-change.mode: unknown key"]),
+    // The decision log.
+    ("[decision_log]\nsample = 1.5", &["decision_log.sample: found 1.5; write a share from 0 to 1, such as 0.01"]),
+    ("[decision_log]\nsample = \"1%\"", &["decision_log.sample: found a string; write a number, without quotes"]),
+    ("[decision_log]\nmax_bytes = 100", &["decision_log.max_bytes: 100 bytes hold few lines; write at least \"64KiB\""]),
+    ("[decision_log]\nkeep = 0", &["decision_log.keep: found 0; write a whole number from 1 to 1000"]),
+    ("[decision_log]\npath = \"/no/such/folder/log\"", &["decision_log.path: there is no folder /no/such/folder; make it"]),
     // The server.
     ("[server]\nlisten = \"localhost:3000\"", &["server.listen: \"localhost:3000\" is not an address to listen on; write \"127.0.0.1:3000\""]),
     ("[server]\nlisten = \":3000\"", &["server.listen: \":3000\" is not an address to listen on; write \"127.0.0.1:3000\" for this machine only"]),

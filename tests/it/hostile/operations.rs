@@ -255,3 +255,38 @@ async fn row_35_out_of_descriptors_accepting_pauses_and_recovers() {
     scene.at_rest().await;
     until("the descriptors are free", async || scene.process().open_files() <= files).await;
 }
+
+/// The decision log's disk is full: its lines are lost and counted, nobody else notices, and it goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_35_a_full_disk_costs_the_decision_log_lines_and_nobody_else_anything() {
+    const BLOCKS: u32 = 64;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let settings = format!("[decision_log]\npath = \"{}\"\nsample = 1\n", path.display());
+    let scene = Scene::on(Process::serve_with_little_disk(&settings, BLOCKS)).await;
+    let lost = "flowgate_decision_log_dropped_total{reason=\"unwritable\"}";
+    let attack = async {
+        scene.until_at_least(lost, 100.0).await;
+        assert!(scene.log().contains("the decision log cannot be written"), "{}", scene.log());
+        assert!(scene.log().matches("the decision log cannot be written").count() < 10);
+        // Whole lines only, up to the last byte that the disk took.
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with('\n') && text.len() <= BLOCKS as usize * 512, "{}", text.len());
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        // Somebody makes room.
+        std::fs::rename(&path, folder.path().join("aside")).unwrap();
+        until("it is written again", async || {
+            std::fs::read_to_string(&path).is_ok_and(|text| text.lines().count() > 1)
+        })
+        .await;
+    };
+    scene.during(attack).await;
+    // The files themselves say how many lines they lack. A short one may still have found room where others had not.
+    let missing = |name: &str| -> u64 {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["code"] == "unwritable").map(|line| line["count"].as_u64().unwrap()).sum()
+    };
+    assert!(missing("aside") + missing("log") >= 100, "{} {}", missing("aside"), missing("log"));
+    scene.at_rest().await;
+}

@@ -22,6 +22,11 @@ impl EventId {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         EventId { started: *STARTED, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
+
+    /// Its number within the process.
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
 }
 
 impl fmt::Display for EventId {

@@ -1,0 +1,75 @@
+//! What the decision log is told of events.
+
+use std::sync::Arc;
+
+use super::now::Now;
+use super::pipeline::{Decision, Labels, Refused};
+use crate::decision_log::{Kind, Outcome, Record, Teams, Who};
+use crate::event_id::EventId;
+use crate::peer::Peer;
+use crate::reject::Name;
+
+/// What stands for the name of an event that the policy doesn't have: names of clients' own choosing are not written down.
+const UNKNOWN: &str = "unknown";
+
+/// An event that so many members heard.
+pub(crate) fn accepted(
+    peer: &Arc<Peer>,
+    id: EventId,
+    decision: &Decision<'_>,
+    heard: usize,
+    now: Now,
+) -> Record {
+    Record {
+        event: Some(Name::from(decision.name)),
+        event_type: decision.kind.map(Into::into),
+        teams: Teams::of(decision.teams.iter().copied()),
+        recipients: Some(heard),
+        ..of(peer, id, Outcome::Accepted, now)
+    }
+}
+
+/// An event that was relayed although a check that only observes would have refused it.
+pub(crate) fn observed(
+    peer: &Arc<Peer>,
+    id: EventId,
+    decision: &Decision<'_>,
+    refused: &Refused,
+    heard: usize,
+    now: Now,
+) -> Record {
+    Record {
+        outcome: Some(Outcome::Observed),
+        code: Some(refused.reject.code.as_str()),
+        stage: Some(refused.stage),
+        rule: refused.reject.rule.clone(),
+        ..accepted(peer, id, decision, heard, now)
+    }
+}
+
+/// An event that was refused. The teams are those that its sender holds: which one it was for may not be known.
+pub(crate) fn refused(
+    peer: &Arc<Peer>,
+    id: EventId,
+    refused: &Refused,
+    labels: Labels<'_>,
+    now: Now,
+) -> Record {
+    Record {
+        event: Some(labels.name.map_or(Name::from(UNKNOWN), Name::from)),
+        event_type: labels.kind.map(Into::into),
+        code: Some(refused.reject.code.as_str()),
+        stage: Some(refused.stage),
+        rule: refused.reject.rule.clone(),
+        ..of(peer, id, Outcome::Refused, now)
+    }
+}
+
+fn of(peer: &Arc<Peer>, id: EventId, outcome: Outcome, now: Now) -> Record {
+    Record {
+        id: Some(id),
+        outcome: Some(outcome),
+        latency: Some(now.steady.elapsed()),
+        ..Record::new(Kind::Event, Who::Peer(peer.clone()), now.wall)
+    }
+}

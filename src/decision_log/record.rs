@@ -373,7 +373,7 @@ mod tests {
             };
             let line = text(&record);
             let shown = line.strip_suffix('\n').unwrap();
-            assert!(!shown.chars().any(is_odd), "{shown:?}");
+            assert!(shown.chars().all(|c| (' '..='~').contains(&c)), "{shown:?}");
             let parsed = parsed(&record);
             assert_eq!(
                 (&parsed["subject"], &parsed["teams"][0], &parsed["event"]),

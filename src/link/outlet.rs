@@ -464,8 +464,13 @@ impl Outlet {
         }
         self.queue_new(&mut lane);
         ready!(self.poll_drain(&mut lane, cx))?;
+        let more = self.is_followed_at_once(&lane, buffer);
         let taken = loop {
-            match self.tcp.try_write(buffer) {
+            let written = match more {
+                true => Ok(rustix::net::send(&self.tcp, buffer, SendFlags::NOSIGNAL | SendFlags::MORE)?),
+                false => self.tcp.try_write(buffer),
+            };
+            match written {
                 Ok(taken) => break taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     lane.stalled_since.get_or_insert_with(Instant::now);
@@ -485,6 +490,15 @@ impl Outlet {
             tally.wrote_frames(buffer);
         }
         Poll::Ready(Ok(buffer.len()))
+    }
+
+    /// Whether this is the answer that opens a WebSocket on which the library's first packet follows at once: then they leave
+    /// together. After a polling session's upgrade it is the client that speaks next.
+    fn is_followed_at_once(&self, lane: &Lane, buffer: &[u8]) -> bool {
+        const SWITCHING_PROTOCOLS: &[u8] = b"HTTP/1.1 101 ";
+        matches!(lane.state, State::Library(Some(_)))
+            && buffer.starts_with(SWITCHING_PROTOCOLS)
+            && self.session().and_then(Weak::upgrade).is_some_and(|session| session.began_as_websocket())
     }
 
     /// Ready when nothing that may be written waits.

@@ -114,6 +114,11 @@ impl Session {
         }
     }
 
+    /// Whether it has been a WebSocket from its first request on.
+    pub fn began_as_websocket(&self) -> bool {
+        self.sid.get().is_none()
+    }
+
     /// Binds the connection on which this session asks for a WebSocket; `false` if it has asked before, which no
     /// stock client does.
     pub fn bind_websocket(self: &Arc<Self>, outlet: &Arc<Outlet>) -> bool {

@@ -298,6 +298,20 @@ impl AudienceCounters {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldLabel {
+    by: &'static str,
+}
+
+/// What one of the places where accepted events may wait has held.
+#[derive(Clone, Debug)]
+pub struct HeldCounts {
+    /// Events that were dropped because a later equal one took their place.
+    pub folded: Counter,
+    /// Events that wait now.
+    pub waiting: Gauge,
+}
+
 /// The process's counters. Looking one up is an index into an array.
 pub struct Metrics {
     registry: Registry,
@@ -317,8 +331,10 @@ pub struct Metrics {
     pub decision_lines: Counter,
     /// Sockets admitted.
     pub admissions: Counter,
-    /// Events relayed.
+    /// Events relayed, or held to be.
     pub events_accepted: Counter,
+    /// Accepted events that wait for the end of a window (`relay.coalesce`).
+    pub held_by_window: HeldCounts,
     /// Copies of events handed to members.
     pub deliveries: Counter,
     /// Requests to the internal port's API without the admin token.
@@ -377,6 +393,18 @@ impl Metrics {
         );
         let by_drop =
             |reason: &DroppedLine| drops.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
+        let folded = Family::<HeldLabel, Counter>::default();
+        registry.register(
+            "events_folded",
+            "Accepted events whose place a later equal one took",
+            folded.clone(),
+        );
+        let waiting = Family::<HeldLabel, Gauge>::default();
+        registry.register("events_waiting", "Accepted events that wait to be relayed", waiting.clone());
+        let held = |by| HeldCounts {
+            folded: folded.get_or_create(&HeldLabel { by }).clone(),
+            waiting: waiting.get_or_create(&HeldLabel { by }).clone(),
+        };
         let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
         let by_reason =
             |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
@@ -398,7 +426,8 @@ impl Metrics {
             decision_drops: DroppedLine::ALL.iter().map(by_drop).collect(),
             decision_lines: counter(registry, "decision_log_lines", "Lines written into the decision log"),
             admissions: counter(registry, "admissions", "Sockets admitted"),
-            events_accepted: counter(registry, "events_accepted", "Events relayed"),
+            events_accepted: counter(registry, "events_accepted", "Events relayed, or held to be"),
+            held_by_window: held("window"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
             admin_unauthorized: counter(
                 registry,

@@ -18,6 +18,12 @@ impl PeerId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         PeerId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// A number of a test's own choosing.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u64) -> Self {
+        PeerId(number)
+    }
 }
 
 impl std::fmt::Display for PeerId {

@@ -36,6 +36,7 @@ use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
 use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
+use crate::relay::coalesce::Coalescer;
 use crate::relay::local::Rooms;
 
 /// How often deadlines are looked at; a token's end is acted on within a second of it.
@@ -67,6 +68,7 @@ pub struct Builder {
 pub struct Server {
     front: Arc<Front>,
     sessions: Arc<Sessions>,
+    coalescer: Arc<Coalescer>,
     current: Arc<Current>,
     log: Arc<DecisionLog>,
     public: SocketAddr,
@@ -109,6 +111,8 @@ impl Builder {
         let metrics = Arc::new(Metrics::new());
         let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
         let rooms = Rooms::new(metrics.clone());
+        let coalescer = Coalescer::new(rooms.clone(), &metrics);
+        coalescer.set(policy.relay.coalesce).await;
         let sessions = Sessions::new(metrics.clone(), log.clone());
         let for_clients = descriptor_limit().map(descriptors_for_clients);
         let caps = Caps::new(&policy.limits.connections, for_clients);
@@ -124,6 +128,7 @@ impl Builder {
         let path = Arc::new(EventPath {
             current: current.clone(),
             rooms,
+            coalescer: coalescer.clone(),
             metrics: metrics.clone(),
             log: log.clone(),
         });
@@ -144,6 +149,7 @@ impl Builder {
         let mut tasks = vec![
             owned(serve_internal(internal, &front, &caps, &path)?),
             owned(sweep(sessions.clone(), connections, caps, path)),
+            owned(coalescer.clone().run()),
         ];
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         let server = Server {
@@ -153,6 +159,7 @@ impl Builder {
             _tasks: tasks,
             front,
             sessions,
+            coalescer,
             current,
             log,
         };
@@ -192,6 +199,12 @@ impl Server {
     }
 
     async fn drain(&self, spread: Duration) {
+        // What waits goes while there is somebody to hear it, and what still comes waits no more.
+        if self.coalescer.is_on() {
+            self.coalescer.set(None).await;
+            // Who polls has its answer made in a task of its own.
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
         let all = self.sessions.snapshot();
         let steps = (spread.as_millis() / DRAIN_STEP.as_millis()).max(1) as usize;
         for step in all.chunks(all.len().div_ceil(steps).max(1)) {

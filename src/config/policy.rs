@@ -30,6 +30,8 @@ pub struct Policy {
     pub rooms: Rooms,
     /// How much of everything.
     pub limits: Limits,
+    /// How what is accepted reaches members.
+    pub relay: Relay,
     /// How much a refusal tells the client.
     pub refusal_detail: RefusalDetail,
     /// What may be sent, by event name.
@@ -295,6 +297,13 @@ pub struct SlowReader {
     pub max_queued: usize,
     /// How long bytes may wait without any being taken.
     pub max_stall: Duration,
+}
+
+/// `[relay]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Relay {
+    /// `coalesce`: how long changes wait for equal ones; `None` where they don't.
+    pub coalesce: Option<Duration>,
 }
 
 /// `refusals.detail`.

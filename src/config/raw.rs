@@ -16,6 +16,7 @@ pub(super) struct Raw {
     pub auth: Auth,
     pub rooms: Rooms,
     pub limits: Limits,
+    pub relay: Relay,
     pub refusals: Refusals,
     pub events: BTreeMap<String, Event>,
     #[serde(default)]
@@ -181,6 +182,18 @@ pub(super) enum Size {
 pub(super) struct SlowReader {
     pub max_queued: Size,
     pub max_stall: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Relay {
+    pub coalesce: Coalesce,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Coalesce {
+    pub window: String,
 }
 
 #[derive(Debug, Deserialize)]

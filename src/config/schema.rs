@@ -53,6 +53,7 @@ const SECTIONS: Keys = &[
     ("auth", Table(AUTH)),
     ("rooms", Table(&[("without_team", Text), ("multi_team", Text), ("anonymous", Text)])),
     ("limits", Table(LIMITS)),
+    ("relay", Table(&[("coalesce", Table(&[("window", Text)]))])),
     ("refusals", Table(&[("detail", Text)])),
     ("events", Named(&Table(EVENT))),
     ("rules", Entries { by: "name", entry: &Table(RULE) }),

@@ -12,19 +12,19 @@ use crate::reject::Name;
 /// What stands for the name of an event that the policy doesn't have: names of clients' own choosing are not written down.
 const UNKNOWN: &str = "unknown";
 
-/// An event that so many members heard.
+/// An event that so many members heard, where that is known already.
 pub(crate) fn accepted(
     peer: &Arc<Peer>,
     id: EventId,
     decision: &Decision<'_>,
-    heard: usize,
+    heard: Option<usize>,
     now: Now,
 ) -> Record {
     Record {
         event: Some(Name::from(decision.name)),
         event_type: decision.kind.map(Into::into),
         teams: Teams::of(decision.teams.iter().copied()),
-        recipients: Some(heard),
+        recipients: heard,
         ..of(peer, id, Outcome::Accepted, now)
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn observed(
     id: EventId,
     decision: &Decision<'_>,
     refused: &Refused,
-    heard: usize,
+    heard: Option<usize>,
     now: Now,
 ) -> Record {
     Record {

@@ -17,6 +17,8 @@ use crate::event::{Decision, EventId, Now, Refused, Sender, record};
 use crate::link::session::Session;
 use crate::metrics::{CloseReason, Metrics};
 use crate::reject::{Code, Reject};
+use crate::relay::change::{Change, Key};
+use crate::relay::coalesce::Coalescer;
 use crate::relay::frame::Frame;
 use crate::relay::local::Rooms;
 
@@ -26,6 +28,8 @@ pub struct EventPath {
     pub current: Arc<Current>,
     /// Relays.
     pub rooms: Arc<Rooms>,
+    /// Holds back for a moment what is to be relayed, where the policy says so.
+    pub coalescer: Arc<Coalescer>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Writes down.
@@ -50,13 +54,31 @@ impl EventEntry {
     }
 
     fn relay(&self, id: EventId, decision: &Decision<'_>, now: Now) {
+        self.path.metrics.events_accepted.inc();
+        if self.path.coalescer.is_on() {
+            let folded = self.path.coalescer.hold(self.change(decision), now.steady);
+            tracing::trace!(connection = %self.sender.peer().id(), event = %id, folded, "held");
+            return self.record_relay(id, decision, None, now);
+        }
         let frame = Frame::new(decision.emit, &decision.payload);
         let except = (!decision.echo).then(|| self.sender.peer().id());
         let heard =
             self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, except);
-        self.path.metrics.events_accepted.inc();
         tracing::trace!(connection = %self.sender.peer().id(), event = %id, heard, "relayed");
-        self.record_relay(id, decision, heard, now);
+        self.record_relay(id, decision, Some(heard), now);
+    }
+
+    /// The event as something that may wait.
+    fn change(&self, decision: &Decision<'_>) -> Change {
+        let payload: Arc<str> = decision.payload.as_ref().into();
+        let teams = decision.teams.iter().copied().cloned().collect();
+        Change {
+            key: Arc::new(Key::new(decision.name, teams, &decision.topic, &payload)),
+            emit: decision.emit.clone(),
+            payload,
+            sender: self.sender.peer().id(),
+            echo: decision.echo,
+        }
     }
 
     fn refuse(&self, id: EventId, refused: &Refused, value: &Value, edition: &Edition, now: Now) {
@@ -91,8 +113,9 @@ impl EventEntry {
         }
     }
 
-    /// Writes down what checks that only observe would have refused; of what nothing speaks against, a sample.
-    fn record_relay(&self, id: EventId, decision: &Decision<'_>, heard: usize, now: Now) {
+    /// Writes down what checks that only observe would have refused; of what nothing speaks against, a sample. To how many it
+    /// went is not known of what waits.
+    fn record_relay(&self, id: EventId, decision: &Decision<'_>, heard: Option<usize>, now: Now) {
         let log = &self.path.log;
         if decision.observed.is_empty() {
             if log.samples(id) {
@@ -149,7 +172,7 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
         };
         match decided {
             Ok(decision) => {
-                // The echo is queued before the answer is.
+                // The echo is queued before the answer is, unless it waits for its equals.
                 self.relay(id, &decision, now);
                 answer(&Answer::accepted(&id.to_string()));
             }

@@ -196,6 +196,24 @@ impl Rooms {
         }
     }
 
+    /// Hands the frame to one member, if it is in one of these rooms and hears of `topic` there. Returns whether it was handed
+    /// over.
+    pub fn tell(&self, names: &[Arc<str>], frame: &Frame, topic: &Topic<'_>, id: PeerId) -> bool {
+        let rooms: Vec<Arc<Room>> = {
+            let by_name = self.by_name.lock();
+            names.iter().filter_map(|name| by_name.get(name).cloned()).collect()
+        };
+        let mut round = Round::default();
+        let heard = rooms.iter().any(|room| {
+            let members = room.read();
+            let Some((group, member)) = members.find(id) else { return false };
+            group.hears().judge(topic).is_heard() && member.deliver(frame, &mut round)
+        });
+        self.flusher.want(&mut round.to_flush);
+        self.metrics.deliveries.inc_by(u64::from(heard));
+        heard
+    }
+
     fn leave(&self, names: &[Arc<str>], id: PeerId) {
         let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();

@@ -149,6 +149,17 @@ impl Members {
         (is_in, is_in && place.at & FOLLOWS != 0)
     }
 
+    /// The member that is this peer, and its group.
+    pub fn find(&self, id: PeerId) -> Option<(&Group, &Member)> {
+        let place = self.places.get(&id)?;
+        let (group, at) = (self.get(place.group)?, (place.at & !FOLLOWS) as usize);
+        let member = match place.at & FOLLOWS {
+            0 => group.others.get(at)?,
+            _ => &group.followers.get(at)?.member,
+        };
+        Some((group, member))
+    }
+
     /// What this member hears, if it is one.
     pub fn hears(&self, id: PeerId) -> Option<&Hears> {
         let place = self.places.get(&id)?;

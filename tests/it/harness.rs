@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use flowgate::config::policy::Policy;
 use flowgate::config::{self, Sources};
 use flowgate::server::Builder;
 use jsonwebtoken::Algorithm::HS256;
@@ -103,8 +104,18 @@ impl Sidecar {
         Self::of(write_settings(folder.path(), &[BASE, settings])).await
     }
 
+    /// Starts with these settings above [`BASE`], and with what no setting can say.
+    pub async fn start_with(settings: &str, edit: impl FnOnce(&mut Policy)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::of_with(write_settings(folder.path(), &[BASE, settings]), edit).await
+    }
+
     /// Starts with these files and no others.
     pub async fn of(paths: Vec<std::path::PathBuf>) -> Self {
+        Self::of_with(paths, |_| {}).await
+    }
+
+    async fn of_with(paths: Vec<std::path::PathBuf>, edit: impl FnOnce(&mut Policy)) -> Self {
         let sources = Sources {
             paths,
             environment: vec![
@@ -113,7 +124,8 @@ impl Sidecar {
             ],
             ..Sources::default()
         };
-        let loaded = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+        let mut loaded = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+        edit(&mut loaded.policy);
         let server = Builder::new(loaded.policy).bind().await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         Sidecar {

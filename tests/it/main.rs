@@ -3,6 +3,7 @@
 mod admission;
 mod audience;
 mod bytes;
+mod coalesce;
 mod config;
 mod decision_log;
 mod docs;

@@ -6,6 +6,7 @@ mod decision_log;
 mod events;
 mod keys;
 mod limits;
+mod relay;
 mod rules;
 mod server;
 mod tls;
@@ -54,6 +55,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let internal = server::internal(&raw.internal, server.as_ref(), &mut report);
     let rooms = auth::rooms(&raw.rooms, &raw.auth.mode, &mut report);
     let limits = limits::compile(&raw.limits, &mut report);
+    let relay = relay::compile(&raw.relay, &mut report);
     let refusal_detail = report.choice(
         &KeyPath::of("refusals.detail"),
         &raw.refusals.detail,
@@ -73,6 +75,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             auth: auth?,
             rooms: rooms?,
             limits: limits?,
+            relay: relay?,
             refusal_detail: refusal_detail?,
             events: events?,
             rules: rules?,

@@ -25,7 +25,7 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[limits.events]\non_limit = \"drop\"", &["limits.events.on_limit: unknown key"]),
     ("[auth]\nrefresh = true", &["auth.refresh: unknown key"]),
     ("[auth]\naudience = []", &["auth.audience: unknown key"]),
-    ("[relay]\nurl = \"x\"", &["relay: unknown key"]),
+    ("[relay]\nurl = \"x\"", &["relay.url: unknown key; known here: `coalesce`"]),
     ("[publish]\nurl = \"x\"", &["publish: unknown key"]),
     ("[server.tls]\ncert = \"x\"", &["server.tls.cert: unknown key; known here: `certificate_file` or `key_file`"]),
     ("[events.database-change]\nschema = \"x\"", &["events.database-change.schema: unknown key"]),
@@ -105,6 +105,12 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[limits.payload]\nmax_depth = 1000", &["limits.payload.max_depth: found 1000; write a whole number from 1 to 100"]),
     ("[limits.slow_reader]\nmax_queued = \"1KiB\"", &["limits.slow_reader.max_queued: 1024 bytes hold less than one event"]),
     ("[refusals]\ndetail = \"ful\"", &["refusals.detail: found \"ful\"; did you mean `full`?"]),
+    // How it is relayed.
+    ("[relay]\ncoalesce = \"50ms\"", &["relay.coalesce: found a string; write a table"]),
+    ("[relay]\ncoalesce = { windw = \"50ms\" }", &["relay.coalesce.windw: unknown key; did you mean `window`?"]),
+    ("[relay]\ncoalesce = { window = \"50\" }", &["relay.coalesce.window: \"50\" is not a duration"]),
+    ("[relay]\ncoalesce = { window = \"2s\" }", &["relay.coalesce.window: \"2s\" would keep every change back for so long; write at most \"1s\""]),
+    // The end.
     ("[drain]\nspread = \"1m\"", &["drain.spread: \"1m\" is longer than drain.deadline, \"20s\""]),
     ("[drain]\ndeadline = \"0s\"", &["drain.deadline: \"0s\" is no time at all"]),
     // Who may send what.

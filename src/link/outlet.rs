@@ -272,8 +272,8 @@ impl Outlet {
     }
 
     /// Writes what its feed holds for it as far as the kernel takes it, and queues the rest. `batch` is what most followers
-    /// of that feed lack, and `slices` its frames. [`Offer::Overflow`]: more waits now than one peer may hold back.
-    pub fn take(&self, batch: Option<&Batch>, slices: &[IoSlice<'_>]) -> Offer {
+    /// of `feed` lack, and `slices` its frames; who has come to follow another feed meanwhile is not given them. [`Offer::Overflow`]: more waits now than one peer may hold back.
+    pub fn take(&self, feed: &Arc<Feed>, batch: Option<&Batch>, slices: &[IoSlice<'_>]) -> Offer {
         let mut lane = self.lane.lock();
         if self.is_closed() {
             return Offer::Closed;
@@ -282,7 +282,10 @@ impl Outlet {
         match (&mut lane.following, batch) {
             // Nearly always: then the frames need not pass through the queue.
             (Some(following), Some(batch))
-                if was_idle && following.next == batch.from && batch.is_for(following.peer) =>
+                if was_idle
+                    && Arc::ptr_eq(&following.feed, feed)
+                    && following.next == batch.from
+                    && batch.is_for(following.peer) =>
             {
                 following.next = batch.to;
                 match self.send(slices) {
@@ -466,11 +469,9 @@ impl Outlet {
         ready!(self.poll_drain(&mut lane, cx))?;
         let more = self.is_followed_at_once(&lane, buffer);
         let taken = loop {
-            let written = match more {
-                true => Ok(rustix::net::send(&self.tcp, buffer, SendFlags::NOSIGNAL | SendFlags::MORE)?),
-                false => self.tcp.try_write(buffer),
-            };
-            match written {
+            // Where that fails the ordinary way does too, and tells tokio that the kernel is full.
+            let sent = if more { self.send_with_more_to_come(buffer).ok() } else { None };
+            match sent.map_or_else(|| self.tcp.try_write(buffer), Ok) {
                 Ok(taken) => break taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     lane.stalled_since.get_or_insert_with(Instant::now);
@@ -490,6 +491,10 @@ impl Outlet {
             tally.wrote_frames(buffer);
         }
         Poll::Ready(Ok(buffer.len()))
+    }
+
+    fn send_with_more_to_come(&self, buffer: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(&self.tcp, buffer, SendFlags::NOSIGNAL | SendFlags::MORE)?)
     }
 
     /// Whether this is the answer that opens a WebSocket on which the library's first packet follows at once: then they leave

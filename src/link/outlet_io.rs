@@ -120,11 +120,11 @@ mod tests {
         vec![number; FRAME].into()
     }
 
-    fn publish(feed: &Feed, outlet: &Outlet, number: u8) -> Offer {
+    fn publish(feed: &Arc<Feed>, outlet: &Outlet, number: u8) -> Offer {
         feed.publish(Entry { frame: frame(number), except: None });
         let batch = feed.batch();
         let slices = batch.as_ref().map(Batch::slices).unwrap_or_default();
-        let offer = outlet.take(batch.as_ref(), &slices);
+        let offer = outlet.take(feed, batch.as_ref(), &slices);
         feed.forget(feed.head());
         offer
     }
@@ -163,6 +163,27 @@ mod tests {
         let (_io, bytes) = tokio::time::timeout(PATIENCE, both).await.expect("all frames arrive");
         let expected: Vec<u8> = (0..102).flat_map(|number| frame(number).to_vec()).collect();
         assert!(bytes == expected);
+    }
+
+    /// Between the moment when a round reads who follows and the one when it writes, a connection may get another peer, in
+    /// another team, whose feed has come just as far.
+    #[tokio::test]
+    async fn a_follower_of_another_feed_is_not_given_this_ones_frames() {
+        let (left, followed) = (Arc::<Feed>::default(), Arc::<Feed>::default());
+        let (io, mut peer) = follower(&left, 1 << 20).await;
+        io.0.flush();
+        left.publish(Entry { frame: frame(1), except: None });
+        let batch = left.batch().unwrap();
+        if io.0.unfollow() {
+            io.0.flush();
+        }
+        assert!(io.0.follow(&followed, PeerId::next()));
+        io.0.take(&left, Some(&batch), &batch.slices());
+        assert_eq!(publish(&followed, &io.0, 2), Offer::Queued);
+        drop(io);
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).await.unwrap();
+        assert!(bytes == [frame(0), frame(1), frame(2)].concat(), "{} bytes", bytes.len());
     }
 
     #[tokio::test]

@@ -173,7 +173,7 @@ fn write_room(room: &Room, group: GroupNumber, most: usize) -> Written {
     let Some(slice) = room.claim(group, most) else { return Written { outlets: 0, left: 0 } };
     let frames = slice.batch.as_ref().map(Batch::slices).unwrap_or_default();
     for outlet in &slice.outlets {
-        if outlet.take(slice.batch.as_ref(), &frames) == Offer::Overflow
+        if outlet.take(slice.course.feed(), slice.batch.as_ref(), &frames) == Offer::Overflow
             && let Some(session) = outlet.session().and_then(Weak::upgrade)
         {
             // Nobody waits for it: a broadcast must not hang on one member.

@@ -47,3 +47,4 @@ pub mod process;
 pub mod reject;
 
 pub mod config;
+pub mod unique_json;

@@ -1,4 +1,4 @@
-//! A JSON document in which no object holds a key twice: of two readers each could see another one.
+//! JSON in which no object holds a key twice: of two readers each could see another one.
 
 use std::fmt;
 
@@ -6,7 +6,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 /// Reads the whole of `text`.
-pub(super) fn read(text: &[u8]) -> Result<Value, serde_json::Error> {
+///
+/// # Errors
+/// Text that is no JSON; and, as [`serde_json::error::Category::Data`], a key that stands twice, which the message repeats.
+pub fn read(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let document = Unique.deserialize(&mut json)?;
     json.end()?;

@@ -5,7 +5,6 @@
 //! that. Patterns are those of the `regex` crate, which takes linear time and so knows no backreferences and no looking
 //! around.
 
-mod document;
 mod survey;
 
 use std::fmt;
@@ -16,6 +15,8 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
 pub use survey::{MAX_COST, MAX_DEPTH};
+
+use crate::unique_json;
 
 /// The largest schema; bytes.
 pub const MAX_BYTES: usize = 64 << 10;
@@ -74,7 +75,7 @@ pub(super) struct Read {
 impl JsonSchema {
     /// Reads and checks.
     pub(super) fn read(text: &[u8]) -> Result<Read, Fault> {
-        let document = document::read(text).map_err(|error| Fault {
+        let document = unique_json::read(text).map_err(|error| Fault {
             found: format!("not JSON: {error}"),
             mend: "write a JSON Schema, such as { \"type\": \"object\" }".into(),
             did_you_mean: None,

@@ -1,10 +1,11 @@
 //! Claims: parsed with nothing said twice, found by path, and bounded before anything is made of them.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::error::Category;
+use serde_json::{Map, Value};
+
+use crate::unique_json;
 
 /// What may stand in a list of names.
 #[derive(Clone, Copy, Debug)]
@@ -32,75 +33,12 @@ pub type Fault = String;
 ///
 /// Of two equal names each parser picks another one, and what the issuer meant is then anybody's guess.
 pub fn parse(payload: &[u8]) -> Result<Map<String, Value>, Fault> {
-    match serde_json::from_slice::<Unique>(payload) {
-        Ok(Unique(Value::Object(claims))) => Ok(claims),
+    match unique_json::read(payload) {
+        Ok(Value::Object(claims)) => Ok(claims),
         Ok(_) => Err("the claims are not a JSON object".into()),
+        // Its message repeats the name, and names within claims may be as private as values.
+        Err(error) if error.classify() == Category::Data => Err("an object has the same name twice".into()),
         Err(error) => Err(format!("the claims are not proper JSON: {error}")),
-    }
-}
-
-/// A JSON value in which no object has the same name twice.
-struct Unique(Value);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Unique)
-    }
-}
-
-struct UniqueVisitor;
-
-impl<'de> Visitor<'de> for UniqueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is not finite"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("an object has the same name twice"));
-            }
-        }
-        Ok(Value::Object(object))
     }
 }
 

@@ -375,12 +375,28 @@ fn refusal(turn: &Turn) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = turn.retry_after {
-        // Whole seconds, rounded up: one that comes a moment early is turned away again.
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     }
     if turn.status == StatusCode::PAYLOAD_TOO_LARGE || turn.status == StatusCode::REQUEST_TIMEOUT {
         // The rest of the body is not read.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+/// What `Retry-After` says of a wait. Rounded up: one that comes a moment early is turned away again. And never nothing, though
+/// the wait may have ended while its answer was written: everybody would come back at once.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_and_never_nothing() {
+        let millis = [0, 1, 999, 1000, 1001, 3000];
+        assert_eq!(millis.map(|wait| whole_seconds(Duration::from_millis(wait))), [1, 1, 1, 1, 2, 3]);
+    }
 }

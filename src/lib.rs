@@ -27,6 +27,8 @@ pub mod server;
 pub mod edge;
 pub mod namespace;
 
+pub mod seat;
+
 pub mod edition;
 
 pub mod connect;

@@ -20,6 +20,8 @@ use crate::reject::Code;
 pub enum CloseReason {
     /// `exp` and the leeway have passed.
     TokenExpired,
+    /// By the policy in force it would not have been admitted.
+    PolicyChanged,
     /// The process is going down.
     Draining,
     /// The peer does not read what waits for it.
@@ -50,6 +52,7 @@ impl CloseReason {
     /// Every reason, in the order of declaration.
     pub const ALL: &'static [CloseReason] = &[
         CloseReason::TokenExpired,
+        CloseReason::PolicyChanged,
         CloseReason::Draining,
         CloseReason::SlowReader,
         CloseReason::SendFailed,
@@ -68,6 +71,7 @@ impl CloseReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             CloseReason::TokenExpired => "token_expired",
+            CloseReason::PolicyChanged => "policy_changed",
             CloseReason::Draining => "draining",
             CloseReason::SlowReader => "slow_reader",
             CloseReason::SendFailed => "send_failed",

@@ -3,10 +3,9 @@
 pub mod entry;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use parking_lot::Mutex;
 use serde_json::Value as Json;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{SocketRef, TryData};
@@ -16,15 +15,12 @@ use socketioxide::{SocketIo, TransportType};
 
 use self::entry::{EventEntry, EventPath};
 use crate::connect::admission::Denied;
-use crate::connect::users::UserPlace;
 use crate::decision_log::{Kind, Outcome, Record, Who};
-use crate::event::now::Now;
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
-use crate::peer::{Peer, PeerId, Standing};
+use crate::peer::{Peer, Standing};
 use crate::reject::Code;
-use crate::relay::local::Membership;
-use crate::relay::member::Member;
+use crate::seat::Seat;
 
 /// The reply to CONNECT is one packet; what it weighs does not matter, only that it is counted.
 const CONNECT_REPLY_BYTES: usize = 0;
@@ -57,21 +53,19 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     let Some(session) = session_of(socket) else { return Err(Refusal(Code::TokenInvalid)) };
     let (id, now) = (session.next_peer(), SystemTime::now());
     let edition = path.current.get();
-    let policy = &edition.policy;
-    match edition.admission.admit(id, &session, auth.as_ref(), now).await {
-        Ok(admitted) => {
-            let peer = Arc::new(admitted.peer);
-            session.admitted(peer.clone(), peer.expires_at().map(|at| at + policy.auth.leeway));
-            // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
-            // nothing and nothing of it is missed.
-            let member = Member::new(id, &session, policy.limits.slow_reader.max_queued);
-            let listening = edition.admission.listens(&peer, now);
-            let membership = path.rooms.join(&listening, &member);
-            let sender = edition.pipeline.sender(peer.clone(), Now::read());
-            watch_disconnect(socket, &session, peer.clone(), path.clone());
-            socket.on_fallback(EventEntry::new(path.clone(), sender, &session));
-            let entering = Entering { peer, place: admitted.place, member, membership };
-            socket.extensions.insert(Waiting(Arc::new(Mutex::new(Some(entering)))));
+    let admitted = edition.admission.admit(id, &session, auth.as_ref(), now).await;
+    let seated = admitted.and_then(|admitted| {
+        // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
+        // nothing and nothing of it is missed.
+        let seat = Seat::new(path.current.clone(), &edition, &path.rooms, &session, admitted);
+        // A walk through all sessions that began before it was seated has not found it.
+        seat.follow().map(|()| seat)
+    });
+    match seated {
+        Ok(seat) => {
+            watch_disconnect(socket, seat.clone(), path.clone());
+            socket.on_fallback(EventEntry::new(path.clone(), seat.clone()));
+            socket.extensions.insert(Waiting(seat));
             Ok(())
         }
         Err(Denied::Final(code, why)) => {
@@ -103,35 +97,10 @@ fn session_of(socket: &Socket) -> Option<Arc<Session>> {
     socket.req_parts().extensions.get::<Arc<Session>>().cloned()
 }
 
-/// An admitted peer between the middleware and the handler, which the library calls in one go.
+/// The seat of an admitted peer between the middleware and the handler, which the library calls in one go. The socket's
+/// event handler holds it from then on, and the library drops that with the socket, on every path.
 #[derive(Clone)]
-struct Waiting(Arc<Mutex<Option<Entering>>>);
-
-struct Entering {
-    peer: Arc<Peer>,
-    place: Option<UserPlace>,
-    member: Arc<Member>,
-    membership: Membership,
-}
-
-/// What a registered peer holds. The library drops it with the socket, on every path.
-#[derive(Clone)]
-struct Presence(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
-
-struct Held {
-    _membership: Membership,
-    _place: Option<UserPlace>,
-    peer: PeerId,
-    session: Weak<Session>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.upgrade() {
-            session.left(self.peer);
-        }
-    }
-}
+struct Waiting(Arc<Seat>);
 
 /// After CONNECT was answered: registers the peer. It runs at once, in the task that answered; a closure would run in a
 /// task of its own, and the peer could send before it is in its rooms.
@@ -145,30 +114,16 @@ struct AtOnce;
 
 impl ConnectHandler<LocalAdapter, AtOnce> for Entrance {
     fn call(&self, socket: Arc<Socket>, _auth: Option<Value>) {
-        let waiting = socket.extensions.remove::<Waiting>();
-        let Some(entering) = waiting.and_then(|waiting| waiting.0.lock().take()) else { return };
+        let Some(Waiting(seat)) = socket.extensions.remove::<Waiting>() else { return };
         let Some(session) = session_of(&socket) else { return };
-        self.register(&socket, &session, entering);
-    }
-}
-
-impl Entrance {
-    fn register(&self, socket: &Arc<Socket>, session: &Arc<Session>, entering: Entering) {
-        let Entering { peer, place, member, membership } = entering;
         session.tally().give(CONNECT_REPLY_BYTES);
-        let held = Held {
-            _membership: membership,
-            _place: place,
-            peer: peer.id(),
-            session: Arc::downgrade(session),
-        };
-        socket.extensions.insert(Presence(Arc::new(held)));
-        self.path.rooms.enter(&member, socket);
+        self.path.rooms.enter(seat.member(), &socket);
         self.path.metrics.admissions.inc();
+        let peer = seat.taken().sender().peer().clone();
         if peer.standing() == Standing::Anonymous {
             self.path.metrics.observed_tokenless.inc();
         }
-        self.log_admission(peer, socket);
+        self.log_admission(peer, &socket);
     }
 }
 
@@ -213,18 +168,17 @@ fn record_denial(session: &Session, code: &'static str, why: &str, path: &EventP
 ///
 /// Called before CONNECT is answered: a client may be closed for what it sends right after the answer, before the
 /// [`Entrance`] has run, and the library calls nobody who asks to be told later.
-fn watch_disconnect(socket: &Socket, session: &Arc<Session>, peer: Arc<Peer>, path: Arc<EventPath>) {
-    let session = Arc::downgrade(session);
+fn watch_disconnect(socket: &Socket, seat: Arc<Seat>, path: Arc<EventPath>) {
     socket.on_disconnect(async move |reason: DisconnectReason| {
-        let session = session.upgrade();
+        let session = seat.session();
         let closed_here = session.as_ref().and_then(|session| session.closing());
         let reason = closed_here.unwrap_or_else(|| {
             let reason = protocol_reason(reason, session.is_some_and(|session| session.is_speaking()));
             path.metrics.closed(reason);
-            path.log.closed(reason, || Who::Peer(peer.clone()));
+            path.log.closed(reason, || Who::Peer(seat.taken().sender().peer().clone()));
             reason
         });
-        tracing::info!(connection = %peer.id(), reason = reason.as_str(), "disconnected");
+        tracing::info!(connection = %seat.member().id(), reason = reason.as_str(), "disconnected");
     });
 }
 

@@ -4,6 +4,7 @@
 //! kind can serve, and can never be asked to verify another one, whatever a token says.
 
 mod jwk;
+mod key_id;
 mod pem;
 mod verifying_key;
 
@@ -15,6 +16,7 @@ use url::Url;
 
 pub(crate) use jwk::MAX_KID_BYTES;
 pub use jwk::{JwkOrigin, JwkSet, MAX_JWKS_BYTES, MAX_JWKS_KEYS, parse_jwks};
+pub use key_id::KeyId;
 pub use verifying_key::{KeyKind, VerifyingKey};
 
 /// What verifies an issuer's tokens.

@@ -1,14 +1,16 @@
 //! Who comes in, and as whom.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::Value;
 
 use super::audience::Audience;
+use super::evidence::Evidence;
 use super::rooms::{self, EVERYONE};
 use super::source::{Found, find_token};
-use super::token::{Verified, Verifier};
+use super::token::{TokenError, Verified, Verifier};
 use super::users::{UserPlace, Users};
 use crate::config::expression::{Claims, MAX_CLAIMS};
 use crate::config::policy::{AuthMode, Policy};
@@ -39,6 +41,24 @@ pub struct Admitted {
     pub peer: Peer,
     /// Freed when the socket goes.
     pub place: Option<UserPlace>,
+    /// For when another policy asks.
+    pub grounds: Grounds,
+}
+
+/// On what grounds a socket is in: what it brought, whatever its policy made of that.
+#[derive(Debug)]
+pub enum Grounds {
+    /// `auth.mode = "off"`: it may have had a token, for which nobody looked.
+    NotAsked,
+    /// It had none.
+    NoToken,
+    /// A token that was verified.
+    Token {
+        /// What it said.
+        evidence: Evidence,
+        /// The team that `auth.team` named beside it.
+        chosen: Option<Arc<str>>,
+    },
 }
 
 /// Why a socket is not let in. The distinction decides whether a stock client comes back by itself.
@@ -48,6 +68,25 @@ pub enum Denied {
     Final(Code, String),
     /// The transport is closed: the client tries again, as this may pass.
     Later(CloseReason, String),
+}
+
+impl Denied {
+    /// For the log.
+    pub fn why(&self) -> &str {
+        match self {
+            Denied::Final(_, why) | Denied::Later(_, why) => why,
+        }
+    }
+
+    /// Why a socket that was in is closed for it. Always the transport, so that the client comes back and is told at CONNECT
+    /// what holds for it then.
+    pub fn close_reason(&self) -> CloseReason {
+        match self {
+            Denied::Final(Code::TokenExpired, _) => CloseReason::TokenExpired,
+            Denied::Final(..) => CloseReason::PolicyChanged,
+            Denied::Later(reason, _) => *reason,
+        }
+    }
 }
 
 impl Admission {
@@ -89,20 +128,23 @@ impl Admission {
         let headers = session.take_credentials();
         let mode = self.policy.auth.mode;
         if mode == AuthMode::Off {
-            return Ok(self.without_token(id, session, Standing::Open, filter(auth)?));
+            let peer = without_token(id, session.address(), Standing::Open, filter(auth)?);
+            return Ok(Admitted { peer, place: None, grounds: Grounds::NotAsked });
         }
         match find_token(&self.policy.auth.token_from, auth, &headers) {
             Found::Token(token) => {
-                let verified =
-                    self.verifier.verify(&token, now).await.map_err(|error| match error.code() {
-                        Some(code) => Denied::Final(code, error.to_string()),
-                        None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
-                    })?;
-                self.with_token(id, session, verified, auth)
+                let verified = self.verifier.verify(&token, now).await?;
+                let evidence = verified.evidence.clone();
+                let (chosen, filter) = (chosen_team(auth)?, filter(auth)?);
+                let peer = self.with_token(id, session.address(), verified, chosen, filter)?;
+                let place = Some(self.place(&peer)?);
+                let grounds = Grounds::Token { evidence, chosen: peer.chosen_team.clone() };
+                Ok(Admitted { peer, place, grounds })
             }
             Found::Unusable(why) => Err(Denied::Final(Code::TokenInvalid, why.to_string())),
             Found::Nothing if mode == AuthMode::Optional => {
-                Ok(self.without_token(id, session, Standing::Anonymous, filter(auth)?))
+                let peer = without_token(id, session.address(), Standing::Anonymous, filter(auth)?);
+                Ok(Admitted { peer, place: None, grounds: Grounds::NoToken })
             }
             Found::Nothing => {
                 Err(Denied::Final(Code::TokenMissing, "no token where auth.token_from looks".into()))
@@ -110,30 +152,37 @@ impl Admission {
         }
     }
 
-    fn without_token(
-        &self,
-        id: PeerId,
-        session: &Session,
-        standing: Standing,
-        filter: Option<Arc<Filter>>,
-    ) -> Admitted {
-        let teams = match standing {
-            Standing::Open => vec![EVERYONE.into()],
-            Standing::Verified | Standing::Anonymous => vec![],
-        };
-        let peer = Peer {
-            id,
-            standing,
-            subject: None,
-            teams: teams.into(),
-            roles: [].into(),
-            claims: None,
-            chosen_team: None,
-            filter,
-            address: session.address(),
-            expires_at: None,
-        };
-        Admitted { peer, place: None }
+    /// Decides again on a peer that an earlier policy has admitted on these grounds: who it is by this one.
+    ///
+    /// # Errors
+    /// By this policy it would not have come in.
+    pub fn admit_again(&self, peer: &Peer, grounds: &Grounds, now: SystemTime) -> Result<Peer, Denied> {
+        let without_token = |standing| without_token(peer.id, peer.address, standing, peer.filter.clone());
+        match (self.policy.auth.mode, grounds) {
+            (AuthMode::Off, _) => Ok(without_token(Standing::Open)),
+            (AuthMode::Optional, Grounds::NoToken) => Ok(without_token(Standing::Anonymous)),
+            (AuthMode::Required, Grounds::NoToken) => {
+                Err(Denied::Final(Code::TokenMissing, "it came in without a token".into()))
+            }
+            (_, Grounds::NotAsked) => {
+                Err(Denied::Final(Code::TokenMissing, "it was not asked for a token when it came in".into()))
+            }
+            (_, Grounds::Token { evidence, chosen }) => {
+                let verified = self.verifier.verify_again(evidence, now)?;
+                self.with_token(peer.id, peer.address, verified, chosen.as_deref(), peer.filter.clone())
+            }
+        }
+    }
+
+    /// A place for one more socket of this peer's subject.
+    fn place(&self, peer: &Peer) -> Result<UserPlace, Denied> {
+        let cap = self.policy.limits.connections.per_user;
+        let subject = peer.subject.as_ref();
+        subject.and_then(|subject| self.users.take(subject, cap)).ok_or_else(|| {
+            let subject = peer.subject().unwrap_or_default();
+            let why = format!("{subject} has limits.connections.per_user sockets");
+            Denied::Later(CloseReason::UserCap, why)
+        })
     }
 
     /// What rules may look at. A part of somebody's claims would be a guess, so those that take too much refuse the token.
@@ -149,35 +198,27 @@ impl Admission {
         Ok(Some(Box::new(kept)))
     }
 
+    /// Who a verified token makes of a socket that has chosen this team.
     fn with_token(
         &self,
         id: PeerId,
-        session: &Session,
+        address: IpAddr,
         verified: Verified,
-        auth: Option<&Value>,
-    ) -> Result<Admitted, Denied> {
-        let no_team = |why: &str| Denied::Final(Code::NoTeam, why.to_owned());
+        chosen: Option<&str>,
+        filter: Option<Arc<Filter>>,
+    ) -> Result<Peer, Denied> {
         if verified.teams.is_empty() && !self.policy.rooms.admit_without_team {
             return Err(no_team("the claims hold no team, and rooms.without_team is \"reject\""));
         }
-        let chosen_team = match auth.and_then(|auth| auth.get(TEAM)) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(name)) => {
-                let held = verified.teams.iter().find(|team| ***team == **name);
-                Some(
-                    held.cloned()
-                        .ok_or_else(|| no_team("auth.team names a team that the claims do not hold"))?,
-                )
+        let chosen_team = match chosen {
+            None => None,
+            Some(name) => {
+                let held = verified.teams.iter().find(|team| ***team == *name).cloned();
+                Some(held.ok_or_else(|| no_team("auth.team names a team that the claims do not hold"))?)
             }
-            Some(_) => return Err(no_team("auth.team is not text")),
         };
-        let filter = filter(auth)?;
         let claims = self.claims_for_rules(&verified)?;
-        let Some(place) = self.users.take(&verified.subject, self.policy.limits.connections.per_user) else {
-            let why = format!("{} has limits.connections.per_user sockets", verified.subject);
-            return Err(Denied::Later(CloseReason::UserCap, why));
-        };
-        let peer = Peer {
+        Ok(Peer {
             id,
             standing: Standing::Verified,
             subject: Some(verified.subject),
@@ -186,10 +227,50 @@ impl Admission {
             claims,
             chosen_team,
             filter,
-            address: session.address(),
+            address,
             expires_at: Some(verified.expires_at),
-        };
-        Ok(Admitted { peer, place: Some(place) })
+        })
+    }
+}
+
+impl From<TokenError> for Denied {
+    fn from(error: TokenError) -> Self {
+        match error.code() {
+            Some(code) => Denied::Final(code, error.to_string()),
+            None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
+        }
+    }
+}
+
+fn no_team(why: &str) -> Denied {
+    Denied::Final(Code::NoTeam, why.to_owned())
+}
+
+/// The team that a handshake names, not yet looked for among those that the claims hold.
+fn chosen_team(auth: Option<&Value>) -> Result<Option<&str>, Denied> {
+    match auth.and_then(|auth| auth.get(TEAM)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name)),
+        Some(_) => Err(no_team("auth.team is not text")),
+    }
+}
+
+fn without_token(id: PeerId, address: IpAddr, standing: Standing, filter: Option<Arc<Filter>>) -> Peer {
+    let teams = match standing {
+        Standing::Open => vec![EVERYONE.into()],
+        Standing::Verified | Standing::Anonymous => vec![],
+    };
+    Peer {
+        id,
+        standing,
+        subject: None,
+        teams: teams.into(),
+        roles: [].into(),
+        claims: None,
+        chosen_team: None,
+        filter,
+        address,
+        expires_at: None,
     }
 }
 

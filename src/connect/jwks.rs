@@ -142,6 +142,11 @@ impl Jwks {
         JwksRefresher { task: tokio::spawn(self.clone().refresh(demands)) }
     }
 
+    /// Whether it is what an issuer asks for: this endpoint under this name, for these algorithms.
+    pub fn serves(&self, issuer: &str, url: &Url, algorithms: &[Algorithm]) -> bool {
+        *self.issuer == *issuer && self.url == *url && self.algorithms == algorithms
+    }
+
     /// The keys, once a first fetch has succeeded.
     pub fn ring(&self) -> Option<Arc<KeyRing>> {
         self.ring.read().clone()

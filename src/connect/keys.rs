@@ -2,7 +2,7 @@
 
 use jsonwebtoken::Algorithm;
 
-use crate::config::key_material::VerifyingKey;
+use crate::config::key_material::{KeyId, VerifyingKey};
 
 /// How many keys one token is tried against. Rotation needs two; each try costs tens of microseconds, which a bad
 /// token must not multiply.
@@ -17,8 +17,8 @@ pub struct KeyRing {
 /// What trying a token's signature came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// A key of this issuer made the signature.
-    Verified,
+    /// This key of the issuer made the signature.
+    Verified(KeyId),
     /// Keys were tried, and none made it.
     BadSignature,
     /// The keys that the token's `kid` names may not be used with its algorithm.
@@ -41,6 +41,11 @@ impl KeyRing {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether this key is on it, and may be used with this algorithm.
+    pub fn holds(&self, key: KeyId, algorithm: Algorithm) -> bool {
+        holds(&self.keys, key, algorithm)
     }
 
     /// Tries a signature; see [`try_keys`].
@@ -70,7 +75,7 @@ pub fn try_keys(
                 return outcome(named, algorithm, verified);
             }
             match outcome(nameless(), algorithm, verified) {
-                Match::Verified => Match::Verified,
+                Match::Verified(key) => Match::Verified(key),
                 _ => Match::UnknownKid,
             }
         }
@@ -79,6 +84,11 @@ pub fn try_keys(
             outcome(nameless().chain(named), algorithm, verified)
         }
     }
+}
+
+/// Whether this key is among them, and may be used with this algorithm.
+pub fn holds(keys: &[VerifyingKey], key: KeyId, algorithm: Algorithm) -> bool {
+    keys.iter().any(|one| one.id() == key && one.allows(algorithm))
 }
 
 fn outcome<'a>(
@@ -90,7 +100,8 @@ fn outcome<'a>(
     if fitting.peek().is_none() {
         return Match::AlgorithmNotAllowed;
     }
-    if fitting.any(verified) { Match::Verified } else { Match::BadSignature }
+    let found = fitting.find(|key| verified(key));
+    found.map_or(Match::BadSignature, |key| Match::Verified(key.id()))
 }
 
 #[cfg(test)]
@@ -129,10 +140,10 @@ mod tests {
     #[test]
     fn kid_narrows_and_never_widens() {
         let keys = keys(&[(Some("a"), 1), (Some("b"), 2)]);
-        assert_eq!(check(&keys, Some("a"), &signed(1)), Match::Verified);
+        assert!(matches!(check(&keys, Some("a"), &signed(1)), Match::Verified(_)));
         assert_eq!(check(&keys, Some("a"), &signed(2)), Match::BadSignature);
         assert_eq!(check(&keys, Some("c"), &signed(1)), Match::UnknownKid);
-        assert_eq!(check(&keys, None, &signed(2)), Match::Verified);
+        assert!(matches!(check(&keys, None, &signed(2)), Match::Verified(_)));
         assert_eq!(
             try_keys(&keys, Some("a"), Algorithm::HS384, MESSAGE, &signed(1)),
             Match::AlgorithmNotAllowed
@@ -142,15 +153,15 @@ mod tests {
     #[test]
     fn keys_that_share_a_kid_are_all_tried() {
         let keys = keys(&[(Some("a"), 1), (Some("a"), 2)]);
-        assert_eq!(check(&keys, Some("a"), &signed(1)), Match::Verified);
-        assert_eq!(check(&keys, Some("a"), &signed(2)), Match::Verified);
+        assert!(matches!(check(&keys, Some("a"), &signed(1)), Match::Verified(_)));
+        assert!(matches!(check(&keys, Some("a"), &signed(2)), Match::Verified(_)));
         assert_eq!(check(&keys, Some("a"), &signed(3)), Match::BadSignature);
     }
 
     #[test]
     fn keys_without_a_kid_stand_for_any() {
         let keys = keys(&[(None, 1), (Some("b"), 2)]);
-        assert_eq!(check(&keys, Some("whatever"), &signed(1)), Match::Verified);
+        assert!(matches!(check(&keys, Some("whatever"), &signed(1)), Match::Verified(_)));
         assert_eq!(check(&keys, Some("b"), &signed(1)), Match::BadSignature);
         assert_eq!(check(&keys, Some("whatever"), &signed(2)), Match::UnknownKid);
     }
@@ -159,7 +170,7 @@ mod tests {
     fn only_so_many_keys_are_tried() {
         let wanted: Vec<_> = (1..=20).map(|byte| (None, byte)).collect();
         let keys = keys(&wanted);
-        assert_eq!(check(&keys, None, &signed(MAX_TRIED as u8)), Match::Verified);
+        assert!(matches!(check(&keys, None, &signed(MAX_TRIED as u8)), Match::Verified(_)));
         assert_eq!(check(&keys, None, &signed(MAX_TRIED as u8 + 1)), Match::BadSignature);
     }
 }

@@ -11,11 +11,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::claims::{self, ClaimPath, ROLES, TEAMS};
+use super::evidence::Evidence;
 use super::jwks::{Jwks, JwksRefresher, Lookup, Timing};
-use super::keys::{Match, try_keys};
-use crate::config::key_material::{KeyError, KeyMaterial, MAX_KID_BYTES, VerifyingKey, algorithm_named};
+use super::keys::{self, Match, try_keys};
+use crate::config::key_material::{
+    KeyError, KeyId, KeyMaterial, MAX_KID_BYTES, VerifyingKey, algorithm_named,
+};
 use crate::config::policy::{Auth, Issuer};
 use crate::reject::Code;
 
@@ -43,6 +47,8 @@ pub struct Verified {
     pub issued_at: Option<SystemTime>,
     /// `jti`.
     pub token_id: Option<Arc<str>>,
+    /// What it takes to judge it again.
+    pub evidence: Evidence,
 }
 
 /// Why a token is not accepted. The text is for the log and `flowgate token verify`; it holds neither the token nor
@@ -83,6 +89,9 @@ pub enum TokenError {
     /// No key of the issuer made the signature.
     #[error("its signature is of no key of issuer {0:?}")]
     Signature(Arc<str>),
+    /// A key of the issuer had made the signature, and is not configured any more.
+    #[error("it was signed with a key that issuer {0:?} does not have any more")]
+    KeyWithdrawn(Arc<str>),
     /// Signed, but a claim is missing or not acceptable.
     #[error("{0}")]
     Claim(String),
@@ -149,14 +158,15 @@ struct KnownIssuer {
 #[derive(Debug)]
 enum Keys {
     Fixed(Arc<[VerifyingKey]>),
-    Fetched(Arc<Jwks>),
+    /// The endpoint, by what it is known again, and its keys.
+    Fetched(KeyId, Arc<Jwks>),
 }
 
-/// The background work of a verifier; it ends with this handle.
-#[derive(Debug)]
+/// The background work of a verifier; it ends with the last handle that has it.
+#[derive(Debug, Default)]
 #[must_use = "fetching keys ends when the handle is dropped"]
 pub struct Refreshers {
-    _tasks: Vec<JwksRefresher>,
+    tasks: Vec<(Arc<Jwks>, Arc<JwksRefresher>)>,
 }
 
 /// How one issuer's keys are, for readiness and metrics.
@@ -189,6 +199,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 struct Unverified<'a> {
     algorithm: Algorithm,
     kid: Option<String>,
+    payload: Vec<u8>,
     claims: Map<String, Value>,
     message: &'a [u8],
     signature: Vec<u8>,
@@ -208,7 +219,30 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::new`].
     pub fn with_timing(auth: &Auth, timing: Timing) -> Result<Self, VerifierError> {
-        let issuers = auth.issuers.iter().map(|issuer| KnownIssuer::new(issuer, timing));
+        Self::of(auth, &|issuer, url| new_endpoint(issuer, url, timing))
+    }
+
+    /// The verifier of another policy that takes this one's place. What has been fetched from an endpoint that both have
+    /// need not be fetched again.
+    ///
+    /// # Errors
+    /// As [`Verifier::new`].
+    pub fn successor(&self, auth: &Auth) -> Result<Self, VerifierError> {
+        Self::of(auth, &|issuer, url| {
+            let fetched = self.issuers.iter().filter_map(|known| match &known.keys {
+                Keys::Fetched(_, jwks) => Some(jwks),
+                Keys::Fixed(_) => None,
+            });
+            let same = |jwks: &&Arc<Jwks>| jwks.serves(&issuer.name, url, &issuer.algorithms);
+            match fetched.clone().find(same) {
+                Some(jwks) => Ok(jwks.clone()),
+                None => new_endpoint(issuer, url, Timing::default()),
+            }
+        })
+    }
+
+    fn of(auth: &Auth, endpoint: &EndpointOf<'_>) -> Result<Self, VerifierError> {
+        let issuers = auth.issuers.iter().map(|issuer| KnownIssuer::new(issuer, endpoint));
         Ok(Verifier {
             issuers: issuers.collect::<Result<_, _>>()?,
             leeway: auth.leeway,
@@ -220,11 +254,33 @@ impl Verifier {
 
     /// Begins to fetch the keys of issuers with an endpoint, on the caller's Tokio runtime.
     pub fn start(&self) -> Refreshers {
+        self.go_on(&Refreshers::default())
+    }
+
+    /// As [`Verifier::start`], but what `before` fetches already goes on undisturbed.
+    pub fn go_on(&self, before: &Refreshers) -> Refreshers {
         let fetched = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
             Keys::Fixed(_) => None,
-            Keys::Fetched(jwks) => Some(jwks.start()),
+            Keys::Fetched(_, jwks) => Some(jwks.clone()),
         });
-        Refreshers { _tasks: fetched.collect() }
+        let task = |jwks: &Arc<Jwks>| {
+            let running = before.tasks.iter().find(|(other, _)| Arc::ptr_eq(other, jwks));
+            running.map_or_else(|| Arc::new(jwks.start()), |(_, task)| task.clone())
+        };
+        Refreshers { tasks: fetched.map(|jwks| (jwks.clone(), task(&jwks))).collect() }
+    }
+
+    /// Waits for the first keys of every endpoint, and names the issuers of those that had none to give in time.
+    pub async fn first_keys(&self) -> Vec<Arc<str>> {
+        let mut without = Vec::new();
+        for issuer in &self.issuers {
+            if let Keys::Fetched(_, jwks) = &issuer.keys
+                && jwks.first_ring().await.is_none()
+            {
+                without.push(issuer.name.clone());
+            }
+        }
+        without
     }
 
     /// Whether every issuer has keys. False only before the first fetch of an endpoint has succeeded.
@@ -250,10 +306,22 @@ impl Verifier {
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, TokenError> {
         let unverified = Unverified::parse(token)?;
         let issuer = self.issuer_of(&unverified.claims)?;
-        issuer.check_signature(&unverified).await?;
-        let mut verified = self.accept(&unverified.claims, issuer, now)?;
-        verified.claims = unverified.claims;
-        Ok(verified)
+        let key = issuer.check_signature(&unverified).await?;
+        let evidence = Evidence::new(key, unverified.algorithm, unverified.payload);
+        self.accept(unverified.claims, evidence, issuer, now)
+    }
+
+    /// Judges again, as of `now`, what a verifier before this one has verified.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], but that it waits for no key; and [`TokenError::KeyWithdrawn`].
+    pub fn verify_again(&self, evidence: &Evidence, now: SystemTime) -> Result<Verified, TokenError> {
+        let claims = evidence.claims().map_err(TokenError::Claim)?;
+        let issuer = self.issuer_of(&claims)?;
+        if !issuer.still_has(evidence) {
+            return Err(TokenError::KeyWithdrawn(issuer.name.clone()));
+        }
+        self.accept(claims, evidence.clone(), issuer, now)
     }
 
     /// The issuer whose rules apply: the one with this `iss`, else the one that asks for none.
@@ -276,16 +344,17 @@ impl Verifier {
     /// Judges the claims, which are the issuer's by now.
     fn accept(
         &self,
-        claims: &Map<String, Value>,
+        claims: Map<String, Value>,
+        evidence: Evidence,
         issuer: &KnownIssuer,
         now: SystemTime,
     ) -> Result<Verified, TokenError> {
-        issuer.check_audience(claims)?;
+        issuer.check_audience(&claims)?;
         // A clock before 1970 makes every token come from the future, which refuses it.
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let expires = time_claim(claims, "exp")?.ok_or_else(|| claim("it has no exp"))?;
-        let issued = time_claim(claims, "iat")?;
-        for (name, at) in [("nbf", time_claim(claims, "nbf")?), ("iat", issued)] {
+        let expires = time_claim(&claims, "exp")?.ok_or_else(|| claim("it has no exp"))?;
+        let issued = time_claim(&claims, "iat")?;
+        for (name, at) in [("nbf", time_claim(&claims, "nbf")?), ("iat", issued)] {
             if let Some(ahead) = at.and_then(|at| at.checked_sub(now.saturating_add(self.leeway)))
                 && !ahead.is_zero()
             {
@@ -305,13 +374,14 @@ impl Verifier {
         }
         let verified = Verified {
             issuer: issuer.name.clone(),
-            subject: claims::subject(claims, &self.subject).map_err(TokenError::Claim)?,
-            teams: claims::names(claims, &self.teams, TEAMS).map_err(TokenError::Claim)?,
-            roles: claims::names(claims, &self.roles, ROLES).map_err(TokenError::Claim)?,
-            claims: Map::new(),
+            subject: claims::subject(&claims, &self.subject).map_err(TokenError::Claim)?,
+            teams: claims::names(&claims, &self.teams, TEAMS).map_err(TokenError::Claim)?,
+            roles: claims::names(&claims, &self.roles, ROLES).map_err(TokenError::Claim)?,
             expires_at: instant("exp", expires)?,
             issued_at: issued.map(|issued| instant("iat", issued)).transpose()?,
-            token_id: claims::token_id(claims).map_err(TokenError::Claim)?,
+            token_id: claims::token_id(&claims).map_err(TokenError::Claim)?,
+            claims,
+            evidence,
         };
         // RFC 7519 §4.1.4: on or after exp it must not be accepted.
         if now >= expires.saturating_add(self.leeway) {
@@ -322,23 +392,17 @@ impl Verifier {
 }
 
 impl KnownIssuer {
-    fn new(issuer: &Issuer, timing: Timing) -> Result<Self, VerifierError> {
-        let name = || issuer.name.clone();
-        let keys =
-            match &issuer.key {
-                KeyMaterial::Keys(keys) => Keys::Fixed(keys.clone()),
-                KeyMaterial::Endpoint(url) => {
-                    KeyMaterial::check_endpoint(url, &issuer.algorithms)
-                        .map_err(|error| VerifierError::Key { issuer: name(), error })?;
-                    let jwks = Jwks::new(name(), url.clone(), issuer.algorithms.clone(), timing);
-                    Keys::Fetched(jwks.map_err(|error| VerifierError::Client {
-                        issuer: name(),
-                        error: error.without_url(),
-                    })?)
-                }
-            };
+    fn new(issuer: &Issuer, endpoint: &EndpointOf<'_>) -> Result<Self, VerifierError> {
+        let keys = match &issuer.key {
+            KeyMaterial::Keys(keys) => Keys::Fixed(keys.clone()),
+            KeyMaterial::Endpoint(url) => {
+                KeyMaterial::check_endpoint(url, &issuer.algorithms)
+                    .map_err(|error| VerifierError::Key { issuer: issuer.name.clone(), error })?;
+                Keys::Fetched(KeyId::of_endpoint(url), endpoint(issuer, url)?)
+            }
+        };
         Ok(KnownIssuer {
-            name: name(),
+            name: issuer.name.clone(),
             issuer: issuer.issuer.clone(),
             audience: issuer.audience.clone(),
             algorithms: issuer.algorithms.clone(),
@@ -347,7 +411,21 @@ impl KnownIssuer {
         })
     }
 
-    async fn check_signature(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
+    /// Whether what verified a token is still configured for it. A key that was fetched need not be published any more: the
+    /// endpoint is what is configured.
+    fn still_has(&self, evidence: &Evidence) -> bool {
+        let Evidence { key, algorithm, .. } = evidence;
+        self.algorithms.contains(algorithm)
+            && match &self.keys {
+                Keys::Fixed(keys) => keys::holds(keys, *key, *algorithm),
+                Keys::Fetched(endpoint, jwks) => {
+                    endpoint == key || jwks.ring().is_some_and(|ring| ring.holds(*key, *algorithm))
+                }
+            }
+    }
+
+    /// What has verified it.
+    async fn check_signature(&self, token: &Unverified<'_>) -> Result<KeyId, TokenError> {
         // Before any key is looked for, so that a token with a foreign algorithm never causes a fetch.
         if !self.algorithms.contains(&token.algorithm) {
             return Err(self.algorithm_not_allowed(token));
@@ -360,30 +438,30 @@ impl KnownIssuer {
                 }
                 other => self.judge(other, token),
             },
-            Keys::Fetched(jwks) => {
+            Keys::Fetched(endpoint, jwks) => {
                 let Some(ring) = jwks.first_ring().await else {
                     return Err(TokenError::KeysUnavailable(self.name.clone()));
                 };
                 let first = ring.check(kid, token.algorithm, token.message, &token.signature);
-                let (Match::UnknownKid, Some(kid)) = (first, kid) else { return self.judge(first, token) };
-                match jwks.look_up(kid).await {
-                    Lookup::Unknown => self.judge(Match::UnknownKid, token),
-                    Lookup::NotNow => Err(TokenError::KeysUnavailable(self.name.clone())),
-                    Lookup::Fetched => {
-                        let ring = jwks.ring().unwrap_or(ring);
-                        self.judge(
-                            ring.check(Some(kid), token.algorithm, token.message, &token.signature),
-                            token,
-                        )
-                    }
-                }
+                let outcome = match (first, kid) {
+                    (Match::UnknownKid, Some(kid)) => match jwks.look_up(kid).await {
+                        Lookup::Unknown => Match::UnknownKid,
+                        Lookup::NotNow => return Err(TokenError::KeysUnavailable(self.name.clone())),
+                        Lookup::Fetched => {
+                            let ring = jwks.ring().unwrap_or(ring);
+                            ring.check(Some(kid), token.algorithm, token.message, &token.signature)
+                        }
+                    },
+                    _ => first,
+                };
+                self.judge(outcome, token).map(|_| *endpoint)
             }
         }
     }
 
-    fn judge(&self, outcome: Match, token: &Unverified<'_>) -> Result<(), TokenError> {
+    fn judge(&self, outcome: Match, token: &Unverified<'_>) -> Result<KeyId, TokenError> {
         match outcome {
-            Match::Verified => Ok(()),
+            Match::Verified(key) => Ok(key),
             Match::BadSignature => Err(TokenError::Signature(self.name.clone())),
             Match::AlgorithmNotAllowed => Err(self.algorithm_not_allowed(token)),
             Match::UnknownKid => Err(TokenError::UnknownKey {
@@ -421,9 +499,17 @@ impl Keys {
     fn health(&self) -> (bool, Option<Duration>) {
         match self {
             Keys::Fixed(_) => (true, None),
-            Keys::Fetched(jwks) => (jwks.ring().is_some(), jwks.age()),
+            Keys::Fetched(_, jwks) => (jwks.ring().is_some(), jwks.age()),
         }
     }
+}
+
+/// Where the keys of an issuer with an endpoint come from.
+type EndpointOf<'a> = dyn Fn(&Issuer, &Url) -> Result<Arc<Jwks>, VerifierError> + 'a;
+
+fn new_endpoint(issuer: &Issuer, url: &Url, timing: Timing) -> Result<Arc<Jwks>, VerifierError> {
+    let jwks = Jwks::new(issuer.name.clone(), url.clone(), issuer.algorithms.clone(), timing);
+    jwks.map_err(|error| VerifierError::Client { issuer: issuer.name.clone(), error: error.without_url() })
 }
 
 impl<'a> Unverified<'a> {
@@ -438,9 +524,17 @@ impl<'a> Unverified<'a> {
             return Err(TokenError::Parts(token.split('.').count()));
         };
         let (algorithm, kid) = read_header(&decode("header", header)?)?;
-        let claims = claims::parse(&decode("payload", payload)?).map_err(TokenError::Claim)?;
         let message = token.as_bytes().get(..header.len() + 1 + payload.len()).unwrap_or_default();
-        Ok(Unverified { algorithm, kid, claims, message, signature: decode("signature", signature)? })
+        let payload = decode("payload", payload)?;
+        let claims = claims::parse(&payload).map_err(TokenError::Claim)?;
+        Ok(Unverified {
+            algorithm,
+            kid,
+            payload,
+            claims,
+            message,
+            signature: decode("signature", signature)?,
+        })
     }
 
     fn try_against(&self, keys: &[VerifyingKey]) -> Match {

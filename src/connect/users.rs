@@ -38,6 +38,20 @@ impl Users {
         *count += 1;
         Some(UserPlace { users: self.clone(), subject: subject.clone() })
     }
+
+    /// A place for a socket of `subject` that is in already, whatever its cap.
+    pub fn take_anyway(self: &Arc<Self>, subject: &str) -> UserPlace {
+        let subject: Arc<str> = subject.into();
+        *self.sockets.lock().entry(subject.clone()).or_default() += 1;
+        UserPlace { users: self.clone(), subject }
+    }
+}
+
+impl UserPlace {
+    /// Whose it is.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
 }
 
 impl Drop for UserPlace {

@@ -61,7 +61,9 @@ pub struct Pipeline {
     plugins: Vec<Arc<dyn Stage>>,
     rates: RateLimit,
     team_limit: TeamLimit,
-    shared: Arc<SharedBuckets>,
+    shared: SharedBuckets,
+    /// The first edition of those since which a socket's own rate is the same.
+    socket_rate_since: u64,
     epoch: Epoch,
     tally: Tally,
 }
@@ -140,18 +142,24 @@ impl Pipeline {
         counters: &EventCounters,
     ) -> Self {
         let plugins = plugins.into_iter().map(Arc::from).collect();
-        Self::of(policy, plugins, Arc::new(SharedBuckets::new()), Epoch::at(now), counters)
+        Self::of(policy, plugins, SharedBuckets::new(), 0, Epoch::at(now), counters)
     }
 
-    /// The pipeline of another policy that takes this one's place, with the same plugins. What was spent stays spent.
-    pub fn successor(&self, policy: Arc<Policy>, counters: &EventCounters) -> Self {
-        Self::of(policy, self.plugins.clone(), self.shared.clone(), self.epoch, counters)
+    /// The pipeline of another policy that takes this one's place as edition `number`, with the same plugins. What was spent
+    /// of rates that are the same stays spent.
+    pub fn successor(&self, policy: Arc<Policy>, number: u64, counters: &EventCounters) -> Self {
+        let (before, after) = (&self.policy.limits.events, &policy.limits.events);
+        let shared = self.shared.successor(before, after);
+        let same = before.per_socket.rate == after.per_socket.rate;
+        let since = if same { self.socket_rate_since } else { number };
+        Self::of(policy, self.plugins.clone(), shared, since, self.epoch, counters)
     }
 
     fn of(
         policy: Arc<Policy>,
         plugins: Vec<Arc<dyn Stage>>,
-        shared: Arc<SharedBuckets>,
+        shared: SharedBuckets,
+        socket_rate_since: u64,
         epoch: Epoch,
         counters: &EventCounters,
     ) -> Self {
@@ -164,7 +172,7 @@ impl Pipeline {
         stages.extend(plugins.iter().cloned());
         let team_limit = TeamLimit::new(&policy.limits.events);
         let tally = Tally::new(&policy, counters);
-        Pipeline { policy, stages, plugins, rates, team_limit, shared, epoch, tally }
+        Pipeline { policy, stages, plugins, rates, team_limit, shared, socket_rate_since, epoch, tally }
     }
 
     /// What it acts on.
@@ -176,6 +184,14 @@ impl Pipeline {
     pub fn sender(&self, peer: Arc<Peer>, now: Now) -> Sender {
         let buckets = self.shared.of(&peer, self.epoch.nanos(now));
         Sender::new(peer, buckets, self.policy.limits.events.disconnect_after, self.epoch)
+    }
+
+    /// Has a sender that went by edition `before` go by this pipeline, as this peer of the same socket. What it has spent of
+    /// rates that are the same stays spent.
+    pub fn take_over(&self, sender: &mut Sender, before: u64, peer: Arc<Peer>, now: Now) {
+        let buckets = self.shared.of(&peer, self.epoch.nanos(now));
+        let changed = self.socket_rate_since > before;
+        sender.judged_again(peer, buckets, changed, self.policy.limits.events.disconnect_after);
     }
 
     /// Decides on one event, given as the text of its Socket.IO packet without prefix: `["name"]` or `["name",argument]`.

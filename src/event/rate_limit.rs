@@ -3,6 +3,7 @@
 mod bucket;
 mod registry;
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,11 +191,22 @@ pub(super) struct Buckets {
     teams: Box<[Arc<Bucket>]>,
 }
 
+impl Buckets {
+    /// Takes the shared ones from `other`, and its own too where its rate has `changed`.
+    pub fn take_over(&mut self, other: Buckets, changed: bool) {
+        let Buckets { socket, user, address, teams } = other;
+        (self.user, self.address, self.teams) = (user, address, teams);
+        if changed {
+            self.socket = socket;
+        }
+    }
+}
+
 /// The buckets that senders share.
 pub(super) struct SharedBuckets {
-    users: Registry<Arc<str>>,
-    addresses: Registry<IpAddr>,
-    teams: Registry<Arc<str>>,
+    users: Arc<Registry<Arc<str>>>,
+    addresses: Arc<Registry<IpAddr>>,
+    teams: Arc<Registry<Arc<str>>>,
 }
 
 /// How many shared buckets are remembered.
@@ -211,10 +223,17 @@ pub struct Remembered {
 impl SharedBuckets {
     /// None yet.
     pub fn new() -> Self {
+        SharedBuckets { users: registry(), addresses: registry(), teams: registry() }
+    }
+
+    /// Those that hold when other limits take the place of `before`. What was spent of a rate that is the same stays spent;
+    /// of another rate nothing is, since what a bucket holds means nothing under it.
+    pub fn successor(&self, before: &EventLimits, after: &EventLimits) -> Self {
+        let same = |limit: fn(&EventLimits) -> EventLimit| limit(before).rate == limit(after).rate;
         SharedBuckets {
-            users: Registry::new(REMEMBERED),
-            addresses: Registry::new(REMEMBERED),
-            teams: Registry::new(REMEMBERED),
+            users: kept(&self.users, same(|limits| limits.per_user)),
+            addresses: kept(&self.addresses, same(|limits| limits.per_address)),
+            teams: kept(&self.teams, same(|limits| limits.per_team)),
         }
     }
 
@@ -239,6 +258,14 @@ impl SharedBuckets {
     pub fn remembered(&self) -> Remembered {
         Remembered { users: self.users.len(), addresses: self.addresses.len(), teams: self.teams.len() }
     }
+}
+
+fn registry<K: Clone + Eq + Hash>() -> Arc<Registry<K>> {
+    Arc::new(Registry::new(REMEMBERED))
+}
+
+fn kept<K: Clone + Eq + Hash>(registry: &Arc<Registry<K>>, keep: bool) -> Arc<Registry<K>> {
+    if keep { registry.clone() } else { self::registry() }
 }
 
 /// What counts as one client address: an IPv4 address, also when written as IPv6, or an IPv6 network.
@@ -343,6 +370,49 @@ mod tests {
         // The world's own sender still holds one of each.
         assert_eq!(world.pipeline.remembered(), Remembered { users: 1, addresses: 1, teams: 1 });
         assert_eq!(send(&world, &world.sender(from(Some("eve"), "192.0.2.1")), later), None);
+    }
+
+    #[test]
+    fn another_policy_keeps_what_was_spent_of_the_same_rates() {
+        let limits = |user: u32, socket: u32| {
+            move |policy: &mut crate::config::policy::Policy| {
+                policy.limits.events.per_user = per_second(user);
+                policy.limits.events.per_socket = per_second(socket);
+            }
+        };
+        let World { pipeline, mut sender, now } = World::new(limits(1, 5));
+        let rule = |pipeline: &crate::event::Pipeline, sender: &Sender| {
+            let refused = pipeline.decide(sender, r#"["any"]"#, EventId::next(), now).err()?;
+            Some(refused.reject.rule.unwrap().to_string())
+        };
+        let (user, socket) =
+            (Some("limits.events.per_user".to_owned()), Some("limits.events.per_socket".to_owned()));
+        assert_eq!([(); 2].map(|()| rule(&pipeline, &sender)), [None, user.clone()]);
+        let next = |before: &crate::event::Pipeline, number, edit| {
+            let policy = Arc::new(crate::event::fixtures::policy(edit));
+            before.successor(policy, number, &crate::metrics::EventCounters::default())
+        };
+        let follow = |pipeline: &crate::event::Pipeline, sender: &mut Sender, before| {
+            let peer = sender.peer().clone();
+            pipeline.take_over(sender, before, peer, now);
+        };
+        // The user's rate is the same and stays spent; the socket's is another and begins full.
+        let second = next(&pipeline, 2, limits(1, 1));
+        follow(&second, &mut sender, 1);
+        assert_eq!([(); 2].map(|()| rule(&second, &sender)), [user.clone(), socket.clone()]);
+        let third = next(&second, 3, limits(2, 1));
+        follow(&third, &mut sender, 2);
+        assert_eq!(rule(&third, &sender), socket);
+        // Who skips an edition has a new socket's budget too, if the rate was another in between.
+        let fourth = next(&third, 4, limits(2, 1));
+        let mut late = fourth.sender(Arc::new(peer(&["red"])), now);
+        assert_eq!([(); 2].map(|()| rule(&fourth, &late)), [None, socket.clone()]);
+        let (fifth, sixth) = (next(&fourth, 5, limits(2, 3)), next(&fourth, 6, limits(2, 1)));
+        let after_fifth = next(&fifth, 6, limits(2, 1));
+        follow(&sixth, &mut late, 4);
+        assert_eq!(rule(&sixth, &late), socket);
+        follow(&after_fifth, &mut late, 4);
+        assert_eq!(rule(&after_fifth, &late), None);
     }
 
     #[test]

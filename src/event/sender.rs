@@ -23,6 +23,20 @@ impl Sender {
         Sender { peer, buckets, refusals: RefusalWindow::new(limit), epoch }
     }
 
+    /// Sends as this peer from now on, of the same socket, with these buckets in the place of those that it shared, and of
+    /// its own where that one's rate has `changed`. Its refusals stay counted.
+    pub(super) fn judged_again(
+        &mut self,
+        peer: Arc<Peer>,
+        buckets: Buckets,
+        changed: bool,
+        limit: DisconnectAfter,
+    ) {
+        self.peer = peer;
+        self.buckets.take_over(buckets, changed);
+        self.refusals.limit_to(limit);
+    }
+
     /// Who sends.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
@@ -69,12 +83,17 @@ const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 
 impl RefusalWindow {
     fn new(limit: DisconnectAfter) -> Self {
-        RefusalWindow {
-            limit: limit.refusals.min(COUNT_MAX as u32),
-            mode: limit.mode,
-            milliseconds: u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX),
-            state: AtomicU64::new(0),
-        }
+        let mut window =
+            RefusalWindow { limit: 0, mode: limit.mode, milliseconds: 0, state: AtomicU64::new(0) };
+        window.limit_to(limit);
+        window
+    }
+
+    /// Goes by this limit from now on, with what was counted so far.
+    fn limit_to(&mut self, limit: DisconnectAfter) {
+        self.limit = limit.refusals.min(COUNT_MAX as u32);
+        self.mode = limit.mode;
+        self.milliseconds = u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX);
     }
 
     fn note(&self, now: u64) -> AfterRefusal {

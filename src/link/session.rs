@@ -54,7 +54,13 @@ enum Tenant {
     /// Nobody yet, or nobody any more.
     Nobody { since: Instant },
     /// An admitted peer. `until`: when its token is no longer honoured; `None` for peers without one.
-    Peer { peer: Arc<Peer>, until: Option<SystemTime> },
+    Peer { peer: Arc<Peer>, until: Option<SystemTime>, occupant: Weak<dyn Occupant> },
+}
+
+/// An admitted peer, as far as a session needs to know.
+pub trait Occupant: Send + Sync {
+    /// Has it go by the policy in force, or leave.
+    fn catch_up(&self);
 }
 
 /// Closes a polling session in the library, which has no call for it.
@@ -170,8 +176,26 @@ impl Session {
     }
 
     /// A peer was admitted; `until` is when its token is no longer honoured, `None` for never.
-    pub fn admitted(&self, peer: Arc<Peer>, until: Option<SystemTime>) {
-        *self.tenant.lock() = Tenant::Peer { peer, until };
+    pub fn admitted(&self, peer: Arc<Peer>, until: Option<SystemTime>, occupant: Weak<dyn Occupant>) {
+        *self.tenant.lock() = Tenant::Peer { peer, until, occupant };
+    }
+
+    /// The peer on it is this from now on, of the same number, and its token is honoured until then.
+    pub fn judged_again(&self, new: &Arc<Peer>, until: Option<SystemTime>) {
+        match &mut *self.tenant.lock() {
+            Tenant::Peer { peer, until: before, .. } if peer.id() == new.id() => {
+                (*peer, *before) = (new.clone(), until);
+            }
+            _ => {}
+        }
+    }
+
+    /// Who is on it, for what may change for a live socket.
+    pub fn occupant(&self) -> Option<Arc<dyn Occupant>> {
+        match &*self.tenant.lock() {
+            Tenant::Peer { occupant, .. } => occupant.upgrade(),
+            Tenant::Nobody { .. } => None,
+        }
     }
 
     /// That peer left the namespace; the session may try again for a while.

@@ -9,18 +9,19 @@ use socketioxide::handler::{FromMessageParts, MessageHandler, Value};
 use socketioxide::socket::Socket;
 
 use crate::config::policy::RefusalDetail;
+use crate::connect::admission::Denied;
 use crate::decision_log::DecisionLog;
 use crate::edition::{Current, Edition};
 use crate::event::pipeline::Labels;
 use crate::event::sender::AfterRefusal;
 use crate::event::{Decision, EventId, Now, Refused, Sender, record};
-use crate::link::session::Session;
 use crate::metrics::{CloseReason, Metrics};
 use crate::reject::{Code, Reject};
 use crate::relay::change::{Change, Key};
 use crate::relay::coalesce::Coalescer;
 use crate::relay::frame::Frame;
 use crate::relay::local::Rooms;
+use crate::seat::Seat;
 
 /// What all sockets' events pass through.
 pub struct EventPath {
@@ -40,51 +41,61 @@ pub struct EventPath {
 /// order in which they arrived; a closure would run in a task of its own and swap them.
 pub struct EventEntry {
     path: Arc<EventPath>,
-    sender: Sender,
-    session: std::sync::Weak<Session>,
+    seat: Arc<Seat>,
 }
+
+/// What refusals are counted under that come before the pipeline.
+const STAGE: &str = "entry";
 
 /// Distinguishes this handler from the library's own for closures.
 pub struct Inline;
 
 impl EventEntry {
-    /// The events of `sender`, whose connection is `session`.
-    pub fn new(path: Arc<EventPath>, sender: Sender, session: &Arc<Session>) -> Self {
-        EventEntry { path, sender, session: Arc::downgrade(session) }
+    /// The events of who sits there.
+    pub fn new(path: Arc<EventPath>, seat: Arc<Seat>) -> Self {
+        EventEntry { path, seat }
     }
 
-    fn relay(&self, id: EventId, decision: &Decision<'_>, now: Now) {
+    fn relay(&self, sender: &Sender, id: EventId, decision: &Decision<'_>, now: Now) {
         self.path.metrics.events_accepted.inc();
         if self.path.coalescer.is_on() {
-            let folded = self.path.coalescer.hold(self.change(decision), now.steady);
-            tracing::trace!(connection = %self.sender.peer().id(), event = %id, folded, "held");
-            return self.record_relay(id, decision, None, now);
+            let folded = self.path.coalescer.hold(Self::change(sender, decision), now.steady);
+            tracing::trace!(connection = %sender.peer().id(), event = %id, folded, "held");
+            return self.record_relay(sender, id, decision, None, now);
         }
         let frame = Frame::new(decision.emit, &decision.payload);
-        let except = (!decision.echo).then(|| self.sender.peer().id());
+        let except = (!decision.echo).then(|| sender.peer().id());
         let heard =
             self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, except);
-        tracing::trace!(connection = %self.sender.peer().id(), event = %id, heard, "relayed");
-        self.record_relay(id, decision, Some(heard), now);
+        tracing::trace!(connection = %sender.peer().id(), event = %id, heard, "relayed");
+        self.record_relay(sender, id, decision, Some(heard), now);
     }
 
     /// The event as something that may wait.
-    fn change(&self, decision: &Decision<'_>) -> Change {
+    fn change(sender: &Sender, decision: &Decision<'_>) -> Change {
         let payload: Arc<str> = decision.payload.as_ref().into();
         let teams = decision.teams.iter().copied().cloned().collect();
         Change {
             key: Arc::new(Key::new(decision.name, teams, &decision.topic, &payload)),
             emit: decision.emit.clone(),
             payload,
-            sender: self.sender.peer().id(),
+            sender: sender.peer().id(),
             echo: decision.echo,
         }
     }
 
-    fn refuse(&self, id: EventId, refused: &Refused, value: &Value, edition: &Edition, now: Now) {
+    fn refuse(
+        &self,
+        sender: &Sender,
+        id: EventId,
+        refused: &Refused,
+        value: &Value,
+        edition: &Edition,
+        now: Now,
+    ) {
         self.path.metrics.refused(refused.reject.code);
         tracing::debug!(
-            connection = %self.sender.peer().id(),
+            connection = %sender.peer().id(),
             event = %id,
             code = refused.reject.code.as_str(),
             stage = refused.stage,
@@ -92,21 +103,21 @@ impl EventEntry {
             "event refused"
         );
         if self.path.log.is_on() {
-            self.record_refusal(id, refused, value, edition, now);
+            self.record_refusal(sender, id, refused, value, edition, now);
         }
-        match self.sender.note_refusal(now) {
+        match sender.note_refusal(now) {
             AfterRefusal::Stay => {}
             AfterRefusal::WouldClose => {
                 self.path.metrics.observed_closes.inc();
                 tracing::info!(
-                    connection = %self.sender.peer().id(),
+                    connection = %sender.peer().id(),
                     event = %id,
                     rule = "limits.events.disconnect_after",
                     "would have closed a connection"
                 );
             }
             AfterRefusal::Close => {
-                if let Some(session) = self.session.upgrade() {
+                if let Some(session) = self.seat.session() {
                     session.doom(CloseReason::Refusals);
                 }
             }
@@ -115,40 +126,65 @@ impl EventEntry {
 
     /// Writes down what checks that only observe would have refused; of what nothing speaks against, a sample. To how many it
     /// went is not known of what waits.
-    fn record_relay(&self, id: EventId, decision: &Decision<'_>, heard: Option<usize>, now: Now) {
+    fn record_relay(
+        &self,
+        sender: &Sender,
+        id: EventId,
+        decision: &Decision<'_>,
+        heard: Option<usize>,
+        now: Now,
+    ) {
         let log = &self.path.log;
         if decision.observed.is_empty() {
             if log.samples(id) {
-                log.write(record::accepted(self.sender.peer(), id, decision, heard, now));
+                log.write(record::accepted(sender.peer(), id, decision, heard, now));
             }
-        } else if log.is_on() && self.may_have_line(now) {
+        } else if log.is_on() && self.may_have_line(sender, now) {
             for refused in &decision.observed {
-                log.write(record::observed(self.sender.peer(), id, decision, refused, heard, now));
+                log.write(record::observed(sender.peer(), id, decision, refused, heard, now));
             }
         }
     }
 
     /// Whether the decision log may have one line more about what is wrong with this connection's events.
-    fn may_have_line(&self, now: Now) -> bool {
-        let Some(session) = self.session.upgrade() else { return false };
-        let peer = self.sender.peer();
+    fn may_have_line(&self, sender: &Sender, now: Now) -> bool {
+        let Some(session) = self.seat.session() else { return false };
+        let peer = sender.peer();
         self.path.log.may_refuse(session.lines(), peer.id(), peer.address(), now.steady)
     }
 
     /// Writes it down, if this connection may have one line more.
-    fn record_refusal(&self, id: EventId, refused: &Refused, value: &Value, edition: &Edition, now: Now) {
-        if !self.may_have_line(now) {
+    fn record_refusal(
+        &self,
+        sender: &Sender,
+        id: EventId,
+        refused: &Refused,
+        value: &Value,
+        edition: &Edition,
+        now: Now,
+    ) {
+        if !self.may_have_line(sender, now) {
             return;
         }
         let labels = match value {
             Value::Str(text, _) => edition.pipeline.labels(text, refused.stage),
             Value::Bytes(_) => Labels::default(),
         };
-        self.path.log.write(record::refused(self.sender.peer(), id, refused, labels, now));
+        self.path.log.write(record::refused(sender.peer(), id, refused, labels, now));
+    }
+
+    /// By the policy in force the sender may not stay. Its connection is closed once the answer is on its way.
+    #[cold]
+    fn gone(&self, denied: &Denied) -> Refused {
+        if let Some(session) = self.seat.session() {
+            session.doom(denied.close_reason());
+        }
+        let reject = Reject::new(Code::NotAllowed, "you are not admitted any more; connect again");
+        Refused { reject, stage: STAGE }
     }
 
     fn close(&self, reason: CloseReason) {
-        if let Some(session) = self.session.upgrade() {
+        if let Some(session) = self.seat.session() {
             // Nobody waits for it: this runs inside the connection's own task.
             drop(session.close(reason));
         }
@@ -158,42 +194,45 @@ impl EventEntry {
 impl MessageHandler<LocalAdapter, Inline> for EventEntry {
     fn call(&self, socket: Arc<Socket>, mut value: Value, ack: Option<i64>) {
         let (id, now) = (EventId::next(), Now::read());
+        let mut taken = self.seat.taken();
+        // After the lock: it is never an older one than that which the seat goes by.
         let edition = self.path.current.load();
-        let Ok(sender) = AckSender::from_message_parts(&socket, &mut value, &ack);
+        let Ok(acks) = AckSender::from_message_parts(&socket, &mut value, &ack);
         let answer = |answer: &Answer<'_>| {
             // A client that asks for answers and does not collect them loses its connection, not its answers.
-            if ack.is_some() && sender.send(answer).is_err() {
+            if ack.is_some() && acks.send(answer).is_err() {
                 self.close(CloseReason::SendFailed);
             }
         };
-        let decided = match &value {
-            Value::Str(text, None) => edition.pipeline.decide(&self.sender, text, id, now),
-            _ => Err(self.binary(&edition, now)),
+        let may_stay = taken.follow(&edition, &self.seat);
+        let sender = taken.sender();
+        let decided = match (&value, may_stay) {
+            (_, Err(denied)) => Err(self.gone(&denied)),
+            (Value::Str(text, None), Ok(())) => edition.pipeline.decide(sender, text, id, now),
+            _ => Err(binary(&edition, sender, now)),
         };
         match decided {
             Ok(decision) => {
                 // The echo is queued before the answer is, unless it waits for its equals.
-                self.relay(id, &decision, now);
+                self.relay(sender, id, &decision, now);
                 answer(&Answer::accepted(&id.to_string()));
             }
             Err(refused) => {
-                self.refuse(id, &refused, &value, &edition, now);
+                self.refuse(sender, id, &refused, &value, &edition, now);
                 answer(&Answer::refused(&refused.reject, edition.policy.refusal_detail));
             }
         }
     }
 }
 
-impl EventEntry {
-    /// The library has been told to take no attachments, so this is a second lock on that door.
-    #[cold]
-    fn binary(&self, edition: &Edition, now: Now) -> Refused {
-        let charged = edition.pipeline.charge(&self.sender, now);
-        charged.err().unwrap_or_else(|| Refused {
-            reject: Reject::new(Code::InvalidPayload, "binary payloads are not relayed"),
-            stage: "entry",
-        })
-    }
+/// The library has been told to take no attachments, so this is a second lock on that door.
+#[cold]
+fn binary(edition: &Edition, sender: &Sender, now: Now) -> Refused {
+    let charged = edition.pipeline.charge(sender, now);
+    charged.err().unwrap_or_else(|| Refused {
+        reject: Reject::new(Code::InvalidPayload, "binary payloads are not relayed"),
+        stage: STAGE,
+    })
 }
 
 /// What an acknowledgement says.

@@ -15,6 +15,7 @@ use super::room::{GroupNumber, Room};
 use super::round::CourseId;
 use crate::hears::{Hearing, Listening};
 use crate::link::feed::Entry;
+use crate::link::outlet::Outlet;
 use crate::message::Topic;
 use crate::metrics::{Metrics, WithheldReason};
 use crate::peer::PeerId;
@@ -214,20 +215,46 @@ impl Rooms {
         heard
     }
 
+    /// Moves a member from these rooms to those, where it hears that. It joins before it leaves, so that a broadcast to both
+    /// finds it.
+    fn change(&self, from: &[Arc<str>], to: &[Listening], member: &Arc<Member>) {
+        let mut to_flush = Vec::new();
+        let mut by_name = self.by_name.lock();
+        for Listening { room, hears } in to {
+            to_flush.extend(by_name.entry(room.clone()).or_default().add(member, hears));
+        }
+        for name in from.iter().filter(|name| !to.iter().any(|one| one.room == **name)) {
+            Self::leave_one(&mut by_name, name, member.id(), &mut to_flush);
+        }
+        self.metrics.rooms.set(by_name.len() as i64);
+        self.metrics.members.inc_by(to.len() as i64 - from.len() as i64);
+        drop(by_name);
+        self.flusher.want(&mut to_flush);
+    }
+
     fn leave(&self, names: &[Arc<str>], id: PeerId) {
         let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();
         for name in names {
-            let Some(room) = by_name.get(name) else { continue };
-            let (is_empty, outlet) = room.remove(id);
-            to_flush.extend(outlet);
-            if is_empty {
-                by_name.remove(name);
-            }
+            Self::leave_one(&mut by_name, name, id, &mut to_flush);
         }
         self.metrics.rooms.set(by_name.len() as i64);
         drop(by_name);
         self.flusher.want(&mut to_flush);
+    }
+
+    fn leave_one(
+        by_name: &mut HashMap<Arc<str>, Arc<Room>>,
+        name: &Arc<str>,
+        id: PeerId,
+        to_flush: &mut Vec<Arc<Outlet>>,
+    ) {
+        let Some(room) = by_name.get(name) else { return };
+        let (is_empty, outlet) = room.remove(id);
+        to_flush.extend(outlet);
+        if is_empty {
+            by_name.remove(name);
+        }
     }
 }
 
@@ -259,6 +286,14 @@ impl Told {
 /// Whether the member follows one of these feeds.
 fn by_feed(feeds: &[Published], member: &Member) -> bool {
     member.follows().is_some_and(|course| feeds.iter().any(|feed| feed.course == course))
+}
+
+impl Membership {
+    /// Listens there from now on, in rooms each given once. Where it was already it hears on without a break.
+    pub fn change(&mut self, listening: &[Listening], member: &Arc<Member>) {
+        self.rooms.change(&self.names, listening, member);
+        self.names = listening.iter().map(|one| one.room.clone()).collect();
+    }
 }
 
 impl Drop for Membership {

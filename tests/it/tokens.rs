@@ -431,3 +431,63 @@ proptest::proptest! {
         let _ = verify(&verifier, &token(&claims, SECRET, HS256));
     }
 }
+
+/// A verifier of one issuer with this key, for these algorithms.
+fn holding(key: KeyMaterial, algorithms: &[Algorithm]) -> Verifier {
+    Verifier::new(&auth(vec![issuer(algorithms, key)])).unwrap()
+}
+
+#[test]
+fn what_was_verified_is_judged_again_by_another_policy() {
+    let secret = |secret: &[u8]| KeyMaterial::from_secret(secret.to_vec(), &[HS256]).unwrap();
+    let good = hs_token(json!({"teams": ["red"], "groups": {"all": ["blue", "green"]}}));
+    let evidence = verify(&hs256(), &good).unwrap().evidence;
+    // The same key, in a set with another.
+    let both = KeyMaterial::from_secrets(vec![b"x".repeat(64), SECRET.to_vec()], &[HS256]).unwrap();
+    assert!(holding(both, &[HS256]).verify_again(&evidence, now()).is_ok());
+    let refused = |verifier: &Verifier, words: &str| {
+        let error = verifier.verify_again(&evidence, now()).expect_err("it should have been refused");
+        assert_eq!(error.code(), Some(Code::TokenInvalid), "{error}");
+        assert!(error.to_string().contains(words), "{error}, instead of {words}");
+    };
+    refused(&holding(secret(&b"x".repeat(64)), &[HS256]), "does not have any more");
+    let stronger = KeyMaterial::from_secret(SECRET.to_vec(), &[HS512]).unwrap();
+    refused(&holding(stronger, &[HS512]), "does not have any more");
+    let with = |edit: fn(&mut flowgate::config::policy::Auth)| {
+        let mut auth = auth(vec![issuer(&[HS256], secret(SECRET))]);
+        edit(&mut auth);
+        Verifier::new(&auth).unwrap()
+    };
+    refused(&with(|auth| auth.issuers[0].issuer = Some("https://other.example".into())), "iss");
+    refused(&with(|auth| auth.issuers[0].audience = vec!["another".into()]), "aud");
+    refused(&with(|auth| auth.issuers[0].max_lifetime = Duration::from_secs(60)), "lifetime");
+    refused(&with(|auth| auth.issuers.clear()), "issuer");
+    // Claims are mapped anew.
+    let mapped = with(|auth| auth.claims.teams = vec!["groups".into(), "all".into()]);
+    let teams = mapped.verify_again(&evidence, now()).unwrap().teams;
+    assert_eq!(teams.iter().map(|team| &**team).collect::<Vec<_>>(), ["blue", "green"]);
+    let later = now() + Duration::from_secs(700);
+    let expired = hs256().verify_again(&evidence, later).unwrap_err();
+    assert_eq!(expired.code(), Some(Code::TokenExpired));
+}
+
+#[test]
+fn a_key_is_known_again_in_every_encoding() {
+    for (private, public_key, algorithm) in [
+        (RSA, RSA_PUBLIC, RS256),
+        (P256, P256_PUBLIC, ES256),
+        (P384, P384_PUBLIC, ES384),
+        (ED25519, ED25519_PUBLIC, EdDSA),
+    ] {
+        let evidence =
+            verify(&public(public_key, &[algorithm]), &token(&claims(json!({})), private, algorithm))
+                .unwrap()
+                .evidence;
+        let set = jwks(&[jwk(private, "another-name", algorithm)]);
+        let as_jwk = holding(KeyMaterial::from_jwks(set.as_bytes(), &[algorithm]).unwrap(), &[algorithm]);
+        assert!(as_jwk.verify_again(&evidence, now()).is_ok(), "{algorithm:?}");
+    }
+    let evidence =
+        verify(&public(P256_PUBLIC, &[ES256]), &token(&claims(json!({})), P256, ES256)).unwrap().evidence;
+    assert!(public(P256_OTHER_PUBLIC, &[ES256]).verify_again(&evidence, now()).is_err());
+}

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaSubjectPublicKey, VerificationAlgorithm};
 use jsonwebtoken::Algorithm;
 
-use super::KeyError;
+use super::{KeyError, KeyId};
 
 /// RFC 7518 §3.3 and §3.5: a key of 2048 bits or larger.
 const LEAST_RSA_BITS: usize = 2048;
@@ -63,6 +63,7 @@ impl fmt::Display for KeyKind {
 
 /// A key, parsed once, with one check for each algorithm it may verify.
 pub struct VerifyingKey {
+    id: KeyId,
     kid: Option<Arc<str>>,
     kind: KeyKind,
     checks: Box<[(Algorithm, Check)]>,
@@ -89,7 +90,7 @@ impl VerifyingKey {
                 Some((algorithm, Check::Hmac(Box::new(hmac::Key::new(hash, secret)))))
             })
             .collect();
-        VerifyingKey { kid, kind: KeyKind::Secret, checks }
+        VerifyingKey { id: KeyId::of_secret(secret), kid, kind: KeyKind::Secret, checks }
     }
 
     /// A public key for those of `algorithms` that its kind can verify.
@@ -100,7 +101,7 @@ impl VerifyingKey {
         bytes: &[u8],
         algorithms: &[Algorithm],
     ) -> Result<Self, KeyError> {
-        let kind = identify(bytes)?;
+        let (kind, id) = identify(bytes)?;
         let mut checks = Vec::new();
         for &algorithm in algorithms {
             let Some(verification) = verification_of(kind, algorithm) else { continue };
@@ -108,7 +109,12 @@ impl VerifyingKey {
                 .map_err(|_| KeyError(format!("{kind} that {algorithm:?} cannot use; make a new one")))?;
             checks.push((algorithm, Check::Public(key)));
         }
-        Ok(VerifyingKey { kid, kind, checks: checks.into() })
+        Ok(VerifyingKey { id, kid, kind, checks: checks.into() })
+    }
+
+    /// By what it is known again, whatever encoding it was read from.
+    pub fn id(&self) -> KeyId {
+        self.id
     }
 
     /// The JWK's `kid`; secrets and PEM keys have none.
@@ -164,9 +170,11 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// Finds out what a public key is by offering it to each parser of the cryptographic library.
-fn identify(bytes: &[u8]) -> Result<KeyKind, KeyError> {
+fn identify(bytes: &[u8]) -> Result<(KeyKind, KeyId), KeyError> {
     if let Ok(key) = RsaSubjectPublicKey::from_der(bytes) {
-        let bits = bit_length(key.modulus().big_endian_without_leading_zero());
+        let modulus = key.modulus();
+        let modulus = modulus.big_endian_without_leading_zero();
+        let bits = bit_length(modulus);
         if bits < LEAST_RSA_BITS {
             return Err(KeyError(format!(
                 "found an RSA key of {bits} bits, and at least {LEAST_RSA_BITS} are needed (RFC 7518 §3.3): make a larger one"
@@ -177,17 +185,19 @@ fn identify(bytes: &[u8]) -> Result<KeyKind, KeyError> {
                 "found an RSA key of {bits} bits, and at most {MOST_RSA_BITS} are supported: make a smaller one"
             )));
         }
-        return Ok(KeyKind::Rsa(bits));
+        let id = KeyId::of_rsa(modulus, key.exponent().big_endian_without_leading_zero());
+        return Ok((KeyKind::Rsa(bits), id));
     }
     let parses = |algorithm| ParsedPublicKey::new(algorithm, bytes).is_ok();
+    let on_curve = |kind| Ok((kind, KeyId::of_point(kind, bytes)));
     if parses(&signature::ECDSA_P256_SHA256_FIXED) {
-        return Ok(KeyKind::P256);
+        return on_curve(KeyKind::P256);
     }
     if parses(&signature::ECDSA_P384_SHA384_FIXED) {
-        return Ok(KeyKind::P384);
+        return on_curve(KeyKind::P384);
     }
     if parses(&signature::ED25519) {
-        return Ok(KeyKind::Ed25519);
+        return on_curve(KeyKind::Ed25519);
     }
     let found = if parses(&signature::ECDSA_P521_SHA512_FIXED) {
         "an EC key on P-521"

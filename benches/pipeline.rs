@@ -121,12 +121,40 @@ per_team = "1000000/s"
 kind = "string"
 "#;
 
-fn rules(c: &mut Criterion) {
+/// What teams with rules as those write of such a payload.
+const SCHEMA: &str = r#"{
+    "type": "object",
+    "required": ["title"],
+    "additionalProperties": false,
+    "properties": {
+        "type": { "type": "string" },
+        "taskId": { "type": "integer" },
+        "timestamp": { "type": "string", "format": "date-time" },
+        "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^\\S" },
+        "tags": { "type": "array", "maxItems": 10, "items": { "type": "string", "maxLength": 20 } }
+    }
+}"#;
+
+/// Over [`SETTINGS`], with the schema in the folder.
+const WITH_SCHEMA: &str =
+    "[[events.database-change.types]]\nmatch = \"task-updated\"\nschema = \"task.json\"\n";
+
+/// Each line less `nothing` is what it adds to an event.
+fn filters(c: &mut Criterion) {
     let text = r#"["database-change",{"type":"task-updated","taskId":42,"timestamp":"2026-03-01T12:00:00.000Z","title":"a task of ordinary length"}]"#;
-    let mut group = c.benchmark_group("rules");
-    for (name, rules) in [("none", ""), ("three", RULES)] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    std::fs::write(file("task.json"), SCHEMA).expect("a file");
+    let mut group = c.benchmark_group("filters");
+    for (name, filters) in [
+        ("nothing", String::new()),
+        ("three rules", RULES.into()),
+        ("a schema", WITH_SCHEMA.into()),
+        ("three rules and a schema", format!("{WITH_SCHEMA}{RULES}")),
+    ] {
+        std::fs::write(file("bench.toml"), format!("{SETTINGS}{filters}")).expect("a file");
         let sources = Sources {
-            texts: vec![("bench.toml".into(), format!("{SETTINGS}{rules}"))],
+            paths: vec![file("bench.toml")],
             environment: vec![("SECRET".into(), "s".repeat(64))],
             ..Sources::default()
         };
@@ -160,5 +188,5 @@ fn sixteen_kib() -> String {
     format!("[{}]", items.join(","))
 }
 
-criterion_group!(benches, decide, rules, scan);
+criterion_group!(benches, decide, filters, scan);
 criterion_main!(benches);

@@ -5,10 +5,12 @@
 //! each time that it names it, and it is short: what it costs is bounded by its own length and that of the event.
 //!
 //! [`Facts`] is what a rule about an event may look at, [`ListenerFacts`] what one about a listener may. Nothing is made into a CEL value before an expression asks for it.
+//! The `cel` crate parses. An event is judged by [`program`], which comes to what the crate's interpreter would come to.
 
 mod check;
 mod facts;
 mod json;
+mod program;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
@@ -22,8 +24,10 @@ use cel::{Context, Env, ExecutionError, ParseErrors, Value};
 pub use check::{Fields, Reads, Scope};
 pub use facts::{EventFacts, Facts, Id, ListenerFacts, Own, PeerFacts};
 pub use json::{Claims, MAX_CLAIMS};
+pub use program::Known;
 
 use super::problem::closest;
+use program::Program;
 
 /// The longest expression; bytes. What needs more is better said in several rules, each with a name of its own.
 pub const MAX_BYTES: usize = 1024;
@@ -36,6 +40,7 @@ pub struct Expression {
     root: IdedExpr,
     source: SourceInfo,
     reads: Reads,
+    program: Program,
 }
 
 /// Why an expression cannot be: what was found and where in it, what to write instead, and what may have been meant.
@@ -108,7 +113,8 @@ impl Expression {
         check::before_parsing(text)?;
         let (root, source) = parsed(text)?;
         let reads = check::check(&root, &source, scope)?;
-        Ok(Expression { root, source, reads })
+        let program = Program::of(&root);
+        Ok(Expression { root, source, reads, program })
     }
 
     /// What it looks at, apart from what every event and every peer has.
@@ -120,13 +126,10 @@ impl Expression {
     ///
     /// # Errors
     /// Where it comes to none. CEL's `&&` and `||` have an answer if either side alone decides it.
-    pub fn evaluate(&self, facts: &dyn VariableResolver) -> Result<bool, Failure> {
+    pub fn evaluate(&self, facts: &dyn Known) -> Result<bool, Failure> {
         // Whatever a client can make of an event must not end its connection's task, nor those of others that wait for
-        // locks; the interpreter is not ours.
-        let evaluated = catch_unwind(AssertUnwindSafe(|| {
-            let value = resolve(&self.root, facts);
-            value.map(|value| value.boolean).map_err(|error| Failure::of(&error))
-        }));
+        // locks; the values and the interpreter are not ours.
+        let evaluated = catch_unwind(AssertUnwindSafe(|| self.program.test(facts)));
         evaluated.unwrap_or(Err(Failure::Broken))?.ok_or(Failure::NotBoolean)
     }
 
@@ -164,7 +167,7 @@ impl Part<'_> {
     }
 }
 
-/// What an expression gave.
+/// What the interpreter makes of an expression.
 struct Answer {
     boolean: Option<bool>,
     /// The name of its type.

@@ -7,19 +7,21 @@ use std::time::SystemTime;
 
 use cel::ExecutionError;
 use cel::common::traits::Indexer;
-use cel::common::types::{CelDouble, CelInt, CelList, CelMap, CelString, CelTimestamp, MAP_TYPE, Type};
+use cel::common::types::{CelList, CelMap, CelString, CelTimestamp, MAP_TYPE, Type};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use chrono::{DateTime, Utc};
 
-use super::{Claims, Fields, json};
+use super::json::{self, Made};
+use super::program::Known;
+use super::{Claims, Fields};
 
 /// One event and who sends it, for all the rules that judge it: what one of them has made is there for the next.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    peer: View<Cached<PeerFacts<'a>, Names<'a>>>,
-    event: View<Cached<EventFacts<'a>, OnceLock<Option<CelMap<'a>>>>>,
-    now: SystemTime,
+    peer: View<Cached<PeerFacts<'a>, PeerMade<'a>>>,
+    event: View<Cached<EventFacts<'a>, EventMade<'a>>>,
+    now: Moment,
 }
 
 /// `peer`.
@@ -64,18 +66,18 @@ pub enum Own<'a, T> {
     Json(&'a str),
 }
 
-impl<'a, T> Own<'a, T> {
-    fn value<'b, 'v>(self, read: impl FnOnce(T) -> CowVal<'b, 'v>) -> Result<CowVal<'b, 'v>, ExecutionError>
-    where
-        'a: 'v,
-    {
-        match self {
-            Own::Read(value) => Ok(read(value)),
-            Own::Json(text) => match json::value(text) {
-                Ok(value) => Ok(CowVal::Owned(value)),
-                Err(_) => Err(unreadable("event")),
-            },
-        }
+/// The value of one of the event's own fields: what has been made of it, or whatever JSON stands there.
+fn own<'a: 'v, 'b, 'v, T>(
+    said: Option<Own<'a, T>>,
+    made: Option<&'b (dyn Val + 'v)>,
+) -> Result<Option<CowVal<'b, 'v>>, ExecutionError> {
+    match (said, made) {
+        (_, Some(made)) => Ok(Some(CowVal::Borrowed(made))),
+        (Some(Own::Json(text)), None) => match json::value(text) {
+            Ok(value) => Ok(Some(CowVal::Owned(value.boxed()))),
+            Err(_) => Err(unreadable("event")),
+        },
+        _ => Ok(None),
     }
 }
 
@@ -96,10 +98,20 @@ impl<'a> Facts<'a> {
     /// The facts of one event, at `now`.
     pub fn new(peer: PeerFacts<'a>, event: EventFacts<'a>, now: SystemTime) -> Self {
         Facts {
-            peer: View(Cached { facts: peer, made: Names::default() }),
-            event: View(Cached { facts: event, made: OnceLock::new() }),
-            now,
+            peer: View(Cached { made: PeerMade::of(&peer), facts: peer }),
+            event: View(Cached { made: EventMade::of(&event), facts: event }),
+            now: Moment::new(now),
         }
+    }
+}
+
+impl Known for Facts<'_> {
+    fn names(&self, field: &str) -> Option<&[Arc<str>]> {
+        self.peer.0.facts.names(field)
+    }
+
+    fn as_resolver(&self) -> &dyn VariableResolver {
+        self
     }
 }
 
@@ -108,7 +120,7 @@ impl VariableResolver for Facts<'_> {
         match variable {
             "peer" => Some(CowVal::Borrowed(&self.peer)),
             "event" => Some(CowVal::Borrowed(&self.event)),
-            "now" => Some(CowVal::owned(timestamp(self.now))),
+            "now" => Some(CowVal::Borrowed(self.now.value())),
             _ => None,
         }
     }
@@ -117,20 +129,31 @@ impl VariableResolver for Facts<'_> {
 /// One peer in its teams: what decides what it hears there.
 #[derive(Debug)]
 pub struct ListenerFacts<'a> {
-    peer: View<Cached<PeerFacts<'a>, Names<'a>>>,
-    team: &'a str,
-    now: SystemTime,
+    peer: View<Cached<PeerFacts<'a>, PeerMade<'a>>>,
+    team: CelString<'a>,
+    now: Moment,
 }
 
 impl<'a> ListenerFacts<'a> {
     /// The facts of one peer at `now`, in no team yet.
     pub fn new(peer: PeerFacts<'a>, now: SystemTime) -> Self {
-        ListenerFacts { peer: View(Cached { facts: peer, made: Names::default() }), team: "", now }
+        let peer = View(Cached { made: PeerMade::of(&peer), facts: peer });
+        ListenerFacts { peer, team: CelString::from(""), now: Moment::new(now) }
     }
 
     /// Moves on to another team; what has been made of the peer stays.
     pub fn enter(&mut self, team: &'a str) {
-        self.team = team;
+        self.team = CelString::from(team);
+    }
+}
+
+impl Known for ListenerFacts<'_> {
+    fn names(&self, field: &str) -> Option<&[Arc<str>]> {
+        self.peer.0.facts.names(field)
+    }
+
+    fn as_resolver(&self) -> &dyn VariableResolver {
+        self
     }
 }
 
@@ -138,8 +161,8 @@ impl VariableResolver for ListenerFacts<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         match variable {
             "peer" => Some(CowVal::Borrowed(&self.peer)),
-            "team" => Some(CowVal::owned(CelString::from(self.team))),
-            "now" => Some(CowVal::owned(timestamp(self.now))),
+            "team" => Some(CowVal::Borrowed(&self.team)),
+            "now" => Some(CowVal::Borrowed(self.now.value())),
             _ => None,
         }
     }
@@ -152,10 +175,93 @@ struct Cached<F, M> {
     made: M,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Names<'a> {
+impl<'a> PeerFacts<'a> {
+    fn names(&self, field: &str) -> Option<&'a [Arc<str>]> {
+        match field {
+            "teams" => Some(self.teams),
+            "roles" => Some(self.roles),
+            _ => None,
+        }
+    }
+}
+
+/// What has been made of a peer. Texts are borrowed, and so are made at once.
+#[derive(Clone, Debug)]
+struct PeerMade<'a> {
+    subject: Option<CelString<'a>>,
     teams: OnceLock<CelList<'a>>,
     roles: OnceLock<CelList<'a>>,
+}
+
+impl<'a> PeerMade<'a> {
+    fn of(peer: &PeerFacts<'a>) -> Self {
+        let subject = peer.subject.map(CelString::from);
+        PeerMade { subject, teams: OnceLock::new(), roles: OnceLock::new() }
+    }
+}
+
+/// What has been made of an event, likewise.
+#[derive(Clone, Debug)]
+struct EventMade<'a> {
+    name: CelString<'a>,
+    kind: Option<CelString<'a>>,
+    task_id: Option<Made<'a>>,
+    timestamp: Option<Moment>,
+    payload: OnceLock<Option<Payload<'a>>>,
+}
+
+impl<'a> EventMade<'a> {
+    fn of(event: &EventFacts<'a>) -> Self {
+        EventMade {
+            name: CelString::from(event.name),
+            kind: read(event.kind).map(CelString::from),
+            task_id: read(event.task_id).map(id),
+            timestamp: read(event.timestamp).map(Moment::new),
+            payload: OnceLock::new(),
+        }
+    }
+}
+
+fn read<T>(own: Option<Own<'_, T>>) -> Option<T> {
+    match own? {
+        Own::Read(value) => Some(value),
+        Own::Json(_) => None,
+    }
+}
+
+/// `event.payload`.
+#[derive(Clone, Debug)]
+enum Payload<'a> {
+    /// All fields, for rules that look at it as a whole.
+    All(CelMap<'a>),
+    /// Those that rules name.
+    Named(View<json::Members<'a>>),
+}
+
+impl<'a> Named for json::Members<'a> {
+    fn field<'b, 'v>(&'b self, name: &str) -> Result<Option<CowVal<'b, 'v>>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        Ok(self.get(name).map(|value| CowVal::Borrowed(value.as_val())))
+    }
+}
+
+/// A time, which is a value once somebody asks.
+#[derive(Clone, Debug)]
+struct Moment {
+    time: SystemTime,
+    made: OnceLock<CelTimestamp>,
+}
+
+impl Moment {
+    fn new(time: SystemTime) -> Self {
+        Moment { time, made: OnceLock::new() }
+    }
+
+    fn value(&self) -> &CelTimestamp {
+        self.made.get_or_init(|| DateTime::<Utc>::from(self.time).fixed_offset().into())
+    }
 }
 
 /// A value with named fields. As a value it is a map, though the checks let no expression use it as a whole.
@@ -215,16 +321,16 @@ impl<T: Named> Indexer for View<T> {
     }
 }
 
-impl<'a> Named for Cached<PeerFacts<'a>, Names<'a>> {
+impl<'a> Named for Cached<PeerFacts<'a>, PeerMade<'a>> {
     fn field<'b, 'v>(&'b self, name: &str) -> Result<Option<CowVal<'b, 'v>>, ExecutionError>
     where
         Self: 'v,
     {
-        let peer = &self.facts;
+        let Cached { facts: peer, made } = self;
         Ok(match name {
-            "sub" => peer.subject.map(|subject| CowVal::owned(CelString::from(subject))),
-            "teams" => Some(CowVal::Borrowed(self.made.teams.get_or_init(|| list(peer.teams)))),
-            "roles" => Some(CowVal::Borrowed(self.made.roles.get_or_init(|| list(peer.roles)))),
+            "sub" => made.subject.as_ref().map(|subject| CowVal::Borrowed(subject)),
+            "teams" => Some(CowVal::Borrowed(made.teams.get_or_init(|| list(peer.teams)))),
+            "roles" => Some(CowVal::Borrowed(made.roles.get_or_init(|| list(peer.roles)))),
             "claims" => Some(match peer.claims {
                 Some(claims) => CowVal::Borrowed(claims.as_map()),
                 None => CowVal::owned(CelMap::default()),
@@ -235,32 +341,34 @@ impl<'a> Named for Cached<PeerFacts<'a>, Names<'a>> {
     }
 }
 
-impl<'a> Named for Cached<EventFacts<'a>, OnceLock<Option<CelMap<'a>>>> {
+impl<'a> Named for Cached<EventFacts<'a>, EventMade<'a>> {
     fn field<'b, 'v>(&'b self, name: &str) -> Result<Option<CowVal<'b, 'v>>, ExecutionError>
     where
         Self: 'v,
     {
-        let event = &self.facts;
-        Ok(match name {
-            "name" => Some(CowVal::owned(CelString::from(event.name))),
-            "type" => {
-                let kind = |kind| CowVal::owned(CelString::from(kind));
-                event.kind.map(|own| own.value(kind)).transpose()?
-            }
-            "taskId" => event.task_id.map(|own| own.value(id)).transpose()?,
+        let Cached { facts: event, made } = self;
+        match name {
+            "name" => Ok(Some(CowVal::Borrowed(&made.name))),
+            "type" => own(event.kind, made.kind.as_ref().map(|kind| kind as &(dyn Val + 'v))),
+            "taskId" => own(event.task_id, made.task_id.as_ref().map(Made::as_val)),
             "timestamp" => {
-                let time = |time| CowVal::owned(timestamp(time));
-                event.timestamp.map(|own| own.value(time)).transpose()?
+                own(event.timestamp, made.timestamp.as_ref().map(|time| time.value() as &(dyn Val + 'v)))
             }
             "payload" => {
-                let read = || json::fields(event.json, event.fields).ok();
-                match self.made.get_or_init(read) {
-                    Some(payload) => Some(CowVal::Borrowed(payload)),
-                    None => return Err(unreadable("event.payload")),
+                let read = || match event.fields.all {
+                    true => json::object(event.json).map(Payload::All).ok(),
+                    false => {
+                        json::fields(event.json, event.fields).map(|read| Payload::Named(View(read))).ok()
+                    }
+                };
+                match made.payload.get_or_init(read) {
+                    Some(Payload::All(map)) => Ok(Some(CowVal::Borrowed(map))),
+                    Some(Payload::Named(members)) => Ok(Some(CowVal::Borrowed(members))),
+                    None => Err(unreadable("event.payload")),
                 }
             }
-            _ => None,
-        })
+            _ => Ok(None),
+        }
     }
 }
 
@@ -270,16 +378,12 @@ fn list<'a>(names: &'a [Arc<str>]) -> CelList<'a> {
 }
 
 /// An integer that 64 bits do not hold is a `double`, as everywhere in JSON.
-fn id<'b, 'v>(id: Id<'v>) -> CowVal<'b, 'v> {
+fn id<'a>(id: Id<'a>) -> Made<'a> {
     match id {
-        Id::Text(text) => CowVal::owned(CelString::from(text)),
+        Id::Text(text) => Made::Text(CelString::from(text)),
         Id::Integer(digits) => match digits.parse::<i64>() {
-            Ok(number) => CowVal::owned(CelInt::from(number)),
-            Err(_) => CowVal::owned(CelDouble::from(digits.parse().unwrap_or(f64::NAN))),
+            Ok(number) => Made::Int(number.into()),
+            Err(_) => Made::Double(digits.parse::<f64>().unwrap_or(f64::NAN).into()),
         },
     }
-}
-
-fn timestamp(time: SystemTime) -> CelTimestamp {
-    DateTime::<Utc>::from(time).fixed_offset().into()
 }

@@ -11,6 +11,7 @@ use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey,
 use cel::common::value::Val;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::Fields;
 
@@ -38,8 +39,8 @@ impl Claims {
             return Err(bytes);
         }
         let values = kept.into_iter().filter_map(|(name, value)| {
-            let value: Result<_, serde_json::Error> = Any.deserialize(value.clone());
-            Some((CelMapKey::from(name.clone()), value.ok()?))
+            let value: Result<Made<'static>, serde_json::Error> = Any.deserialize(value.clone());
+            Some((CelMapKey::from(name.clone()), value.ok()?.boxed()))
         });
         Ok(Claims(values.collect::<HashMap<_, _>>().into()))
     }
@@ -69,21 +70,79 @@ fn weight(value: &Value) -> usize {
 ///
 /// # Errors
 /// Text that is no object, holds one of those keys twice, or holds half of a surrogate pair in what is read.
-pub(super) fn fields<'a>(text: &'a str, named: &Fields) -> Result<CelMap<'a>, serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    json.deserialize_map(Members(Some(named)))
+pub(super) fn fields<'a>(text: &'a str, named: &'a Fields) -> Result<Members<'a>, serde_json::Error> {
+    serde_json::Deserializer::from_str(text).deserialize_map(NamedMembers(named))
+}
+
+/// All fields of it, under the same conditions.
+pub(super) fn object(text: &str) -> Result<CelMap<'_>, serde_json::Error> {
+    serde_json::Deserializer::from_str(text).deserialize_map(AllMembers)
 }
 
 /// The JSON value `text`, under the same conditions.
-pub(super) fn value(text: &str) -> Result<Box<dyn Val + '_>, serde_json::Error> {
+pub(super) fn value(text: &str) -> Result<Made<'_>, serde_json::Error> {
     Any.deserialize(&mut serde_json::Deserializer::from_str(text))
+}
+
+/// A value; what holds no others has no allocation of its own.
+#[derive(Clone, Debug)]
+pub(super) enum Made<'a> {
+    Null,
+    Bool(CelBool),
+    Int(CelInt),
+    Double(CelDouble),
+    Text(CelString<'a>),
+    Other(Box<dyn Val + 'a>),
+}
+
+impl<'a> Made<'a> {
+    /// For looking at.
+    pub fn as_val<'b, 'v>(&'b self) -> &'b (dyn Val + 'v)
+    where
+        'a: 'v,
+    {
+        match self {
+            Made::Null => &CelNull,
+            Made::Bool(value) => value,
+            Made::Int(value) => value,
+            Made::Double(value) => value,
+            Made::Text(value) => value,
+            Made::Other(value) => &**value,
+        }
+    }
+
+    /// For keeping.
+    pub fn boxed(self) -> Box<dyn Val + 'a> {
+        match self {
+            Made::Null => Box::new(CelNull),
+            Made::Bool(value) => Box::new(value),
+            Made::Int(value) => Box::new(value),
+            Made::Double(value) => Box::new(value),
+            Made::Text(value) => Box::new(value),
+            Made::Other(value) => value,
+        }
+    }
+}
+
+/// Some fields of a payload that rules usually name at most; more allocate.
+const USUAL_FIELDS: usize = 4;
+
+/// Fields of an object by their names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Members<'a>(SmallVec<[(&'a str, Made<'a>); USUAL_FIELDS]>);
+
+impl<'a> Members<'a> {
+    /// The value of this field.
+    pub fn get(&self, name: &str) -> Option<&Made<'a>> {
+        self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
 }
 
 /// Any value.
 struct Any;
 
 impl<'de> DeserializeSeed<'de> for Any {
-    type Value = Box<dyn Val + 'de>;
+    type Value = Made<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -91,60 +150,60 @@ impl<'de> DeserializeSeed<'de> for Any {
 }
 
 impl<'de> Visitor<'de> for Any {
-    type Value = Box<dyn Val + 'de>;
+    type Value = Made<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Box::new(CelNull))
+        Ok(Made::Null)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Box::new(CelBool::from(value)))
+        Ok(Made::Bool(value.into()))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Box::new(CelInt::from(value)))
+        Ok(Made::Int(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
         Ok(match i64::try_from(value) {
-            Ok(value) => Box::new(CelInt::from(value)),
-            Err(_) => Box::new(CelDouble::from(value as f64)),
+            Ok(value) => Made::Int(value.into()),
+            Err(_) => Made::Double((value as f64).into()),
         })
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Box::new(CelDouble::from(value)))
+        Ok(Made::Double(value.into()))
     }
 
     fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-        Ok(Box::new(CelString::from(value)))
+        Ok(Made::Text(value.into()))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Box::new(CelString::from(value.to_owned())))
+        Ok(Made::Text(value.to_owned().into()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(Any)? {
-            list.push(item);
+            list.push(item.boxed());
         }
-        Ok(Box::new(CelList::from(list)))
+        Ok(Made::Other(Box::new(CelList::from(list))))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        Ok(Box::new(Members(None).visit_map(members)?))
+        Ok(Made::Other(Box::new(AllMembers.visit_map(members)?)))
     }
 }
 
-/// An object: all its members, or only those that are named.
-struct Members<'n>(Option<&'n Fields>);
+/// An object with all its members.
+struct AllMembers;
 
-impl<'de> Visitor<'de> for Members<'_> {
+impl<'de> Visitor<'de> for AllMembers {
     type Value = CelMap<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,20 +213,46 @@ impl<'de> Visitor<'de> for Members<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut map = HashMap::new();
         while let Some(key) = members.next_key_seed(Key)? {
-            if self.0.is_some_and(|named| !named.contains(&key)) {
-                members.next_value::<IgnoredAny>()?;
-                continue;
-            }
             let key = match key {
                 Cow::Borrowed(key) => CelMapKey::from(key),
                 Cow::Owned(key) => CelMapKey::from(key),
             };
-            if map.insert(key, members.next_value_seed(Any)?).is_some() {
-                return Err(A::Error::custom("an object holds a key twice"));
+            if map.insert(key, members.next_value_seed(Any)?.boxed()).is_some() {
+                return Err(twice());
             }
         }
         Ok(map.into())
     }
+}
+
+/// An object with those of its members that are named.
+struct NamedMembers<'n>(&'n Fields);
+
+impl<'de: 'n, 'n> Visitor<'de> for NamedMembers<'n> {
+    type Value = Members<'n>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut read = Members::default();
+        while let Some(key) = members.next_key_seed(Key)? {
+            let Some(name) = self.0.names.get(&*key) else {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if read.get(name).is_some() {
+                return Err(twice());
+            }
+            read.0.push((name, members.next_value_seed(Any)?));
+        }
+        Ok(read)
+    }
+}
+
+fn twice<E: Error>() -> E {
+    E::custom("an object holds a key twice")
 }
 
 /// An object's key, borrowed where it has no escapes.

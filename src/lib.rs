@@ -44,9 +44,11 @@ pub mod filter;
 pub mod hears;
 pub mod message;
 pub mod metrics;
+pub mod name;
 pub mod peer;
 pub mod process;
 pub mod reject;
+pub mod revocation;
 
 pub mod config;
 pub mod unique_json;

@@ -22,6 +22,8 @@ pub enum CloseReason {
     TokenExpired,
     /// By the policy in force it would not have been admitted.
     PolicyChanged,
+    /// Its token was revoked.
+    TokenRevoked,
     /// The process is going down.
     Draining,
     /// The peer does not read what waits for it.
@@ -53,6 +55,7 @@ impl CloseReason {
     pub const ALL: &'static [CloseReason] = &[
         CloseReason::TokenExpired,
         CloseReason::PolicyChanged,
+        CloseReason::TokenRevoked,
         CloseReason::Draining,
         CloseReason::SlowReader,
         CloseReason::SendFailed,
@@ -72,6 +75,7 @@ impl CloseReason {
         match self {
             CloseReason::TokenExpired => "token_expired",
             CloseReason::PolicyChanged => "policy_changed",
+            CloseReason::TokenRevoked => "token_revoked",
             CloseReason::Draining => "draining",
             CloseReason::SlowReader => "slow_reader",
             CloseReason::SendFailed => "send_failed",
@@ -357,6 +361,8 @@ pub struct Metrics {
     pub connection_keys: Gauge,
     /// Keys of rate limits that are remembered.
     pub rate_limit_keys: Gauge,
+    /// Revocations that hold.
+    pub revocations: Gauge,
     /// Tasks of the runtime that have not ended.
     pub runtime_tasks: Gauge,
 }
@@ -449,6 +455,7 @@ impl Metrics {
                 "Addresses and users with connections, sessions or sockets",
             ),
             rate_limit_keys: gauge(registry, "rate_limit_keys", "Rate limit keys remembered"),
+            revocations: gauge(registry, "revocations", "Revocations that hold"),
             runtime_tasks: gauge(registry, "runtime_tasks", "Tasks of the runtime that have not ended"),
             registry: all,
         }

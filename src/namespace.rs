@@ -59,7 +59,7 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
         // nothing and nothing of it is missed.
         let seat = Seat::new(path.current.clone(), &edition, &path.rooms, &session, admitted);
         // A walk through all sessions that began before it was seated has not found it.
-        seat.follow().map(|()| seat)
+        seat.follow().and_then(|()| seat.check_revoked()).map(|()| seat)
     });
     match seated {
         Ok(seat) => {

@@ -17,6 +17,7 @@ use crate::event::sender::Sender;
 use crate::link::session::{Occupant, Session};
 use crate::relay::local::{Membership, Rooms};
 use crate::relay::member::Member;
+use crate::revocation::Index;
 
 /// One admitted socket's place. Freed with the socket, which holds it.
 pub struct Seat {
@@ -73,6 +74,16 @@ impl Seat {
         self.taken.lock()
     }
 
+    /// Whether its token was revoked while it was being seated, when nobody could find it.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn check_revoked(&self) -> Result<(), Denied> {
+        let taken = self.taken();
+        let admission = &self.current.load().admission;
+        admission.check_still(taken.sender.peer(), &taken.grounds, SystemTime::now())
+    }
+
     /// Brings it to the edition in force.
     ///
     /// # Errors
@@ -127,6 +138,12 @@ impl Taken {
 }
 
 impl Occupant for Seat {
+    fn is_revoked_by(&self, these: &Index) -> bool {
+        let taken = self.taken();
+        let admission = &self.current.load().admission;
+        admission.revoked_by(these, taken.sender.peer(), &taken.grounds, SystemTime::now()).is_some()
+    }
+
     fn catch_up(&self) {
         let Err(denied) = self.follow() else { return };
         tracing::info!(connection = %self.member.id(), why = denied.why(), "may not stay under the policy in force");

@@ -18,6 +18,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower::{Layer, Service, ServiceExt};
 
+use crate::config::Problems;
 use crate::config::policy::{Policy, Server as ServerPolicy};
 use crate::connect::admission::Admission;
 use crate::connect::token::Verifier;
@@ -31,6 +32,7 @@ use crate::edition::{Current, Edition};
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
 use crate::internal::{self, Operations};
+use crate::link::revoke::Revoker;
 use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
 use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
@@ -38,12 +40,16 @@ use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::coalesce::Coalescer;
 use crate::relay::local::Rooms;
+use crate::revocation::Revocations;
 
 /// How often deadlines are looked at; a token's end is acted on within a second of it.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
 /// Sweeps between two clean-ups of rate limits, which forget keys nobody uses: every ten seconds.
 const SWEEPS_PER_CLEANUP: u32 = 40;
+
+/// How often revocations that have nothing left to do are forgotten. They do no harm until then.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the drain closes its next few connections.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
@@ -103,7 +109,7 @@ impl Builder {
     /// Binds both listeners and starts serving, on the current tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be bound.
+    /// An address that cannot be bound; a file of the policy's that cannot be used, as [`Problems`].
     pub async fn bind(self) -> anyhow::Result<Server> {
         let policy = self.policy;
         let public = listen(policy.server.listen, "server.listen").await?;
@@ -114,13 +120,22 @@ impl Builder {
         let coalescer = Coalescer::new(rooms.clone(), &metrics);
         coalescer.set(policy.relay.coalesce).await;
         let sessions = Sessions::new(metrics.clone(), log.clone());
+        let kept = policy.revocation.store.as_ref();
+        let revocations = Arc::new(Revocations::open(kept).map_err(|problem| Problems(vec![problem]))?);
+        let revoker = Revoker::new(revocations.clone(), sessions.clone());
         let for_clients = descriptor_limit().map(descriptors_for_clients);
         let caps = Caps::new(&policy.limits.connections, for_clients);
         let verifier = Verifier::new(&policy.auth)?;
         let refreshers = verifier.start();
         let current = Current::new(Edition {
             number: 1,
-            admission: Admission::new(policy.clone(), verifier, Arc::<Users>::default(), &metrics.audience),
+            admission: Admission::new(
+                policy.clone(),
+                verifier,
+                Arc::<Users>::default(),
+                revocations,
+                &metrics.audience,
+            ),
             pipeline: Pipeline::counting(policy.clone(), self.stages, Now::read(), &metrics.events),
             refreshers,
             policy: policy.clone(),
@@ -147,7 +162,8 @@ impl Builder {
             tls: tls.clone(),
         };
         let mut tasks = vec![
-            owned(serve_internal(internal, &front, &caps, &path)?),
+            owned(serve_internal(internal, &front, &caps, &path, &revoker)?),
+            owned(forget_revocations(current.clone(), revoker)),
             owned(sweep(sessions.clone(), connections, caps, path)),
             owned(coalescer.clone().run()),
         ];
@@ -301,12 +317,15 @@ fn serve_internal(
     front: &Arc<Front>,
     caps: &Arc<Caps>,
     path: &Arc<EventPath>,
+    revoker: &Arc<Revoker>,
 ) -> anyhow::Result<impl Future<Output = ()> + 'static> {
     let (front, caps, path) = (front.clone(), caps.clone(), path.clone());
     let (current, in_force) = (path.current.clone(), path.current.clone());
+    let revoked = revoker.clone();
     let runtime = Handle::current().metrics();
     let router = internal::router(Operations {
         policy: Box::new(move || in_force.policy()),
+        revoker: revoker.clone(),
         loopback: listener.local_addr()?.ip().is_loopback(),
         metrics: path.metrics.clone(),
         refresh: Box::new(move || {
@@ -316,6 +335,7 @@ fn serve_internal(
             metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
             metrics.connections.set(i64::from(caps.open_connections()));
             metrics.connection_keys.set((caps.addresses() + edition.admission.users().len()) as i64);
+            metrics.revocations.set(revoked.revocations().len() as i64);
             metrics.runtime_tasks.set(runtime.num_alive_tasks() as i64);
         }),
         not_ready: Box::new(move || {
@@ -333,6 +353,16 @@ fn serve_internal(
             tracing::error!(%error, "the internal port has failed");
         }
     })
+}
+
+/// Forgets revocations that have nothing left to do, for as long as the server lives.
+async fn forget_revocations(current: Arc<Current>, revoker: Arc<Revoker>) {
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        revoker.forget_ended(current.policy()).await;
+    }
 }
 
 /// Looks at every deadline there is, for as long as the server lives.

@@ -7,10 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flowgate::config::key_material::{KeyMaterial, algorithm_named};
 use flowgate::config::policy::{Auth, AuthMode, ClaimPaths, Issuer, TokenSource};
-use flowgate::connect::claims::{self, ClaimPath, MAX_NAME_BYTES, MAX_SUBJECT_BYTES, ROLES, TEAMS};
+use flowgate::connect::claims::{self, ClaimPath};
 use flowgate::connect::source::{Found, find_token};
 use flowgate::connect::token::{TokenError, Verified, Verifier};
 use flowgate::event::fixtures::NOON;
+use flowgate::name::{MAX_IDENTIFIER_BYTES, MAX_NAME_BYTES, ROLES, TEAMS};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -92,10 +93,10 @@ fn accepted(token: &str, verified: &Verified) {
 
     assert_eq!(claims["sub"], &*verified.subject);
     assert!(
-        (1..=MAX_SUBJECT_BYTES).contains(&verified.subject.len()) && crate::is_one_line(&verified.subject)
+        (1..=MAX_IDENTIFIER_BYTES).contains(&verified.subject.len()) && crate::is_one_line(&verified.subject)
     );
     if let Some(id) = &verified.token_id {
-        assert!((1..=MAX_SUBJECT_BYTES).contains(&id.len()) && crate::is_one_line(id));
+        assert!((1..=MAX_IDENTIFIER_BYTES).contains(&id.len()) && crate::is_one_line(id));
     }
     for (names, most) in [(&verified.teams, TEAMS.most), (&verified.roles, ROLES.most)] {
         assert!(names.len() <= most);

@@ -26,6 +26,8 @@ pub struct Policy {
     pub internal: Internal,
     /// Who may connect.
     pub auth: Auth,
+    /// How revocations are kept.
+    pub revocation: Revocation,
     /// Which rooms a peer is in.
     pub rooms: Rooms,
     /// How much of everything.
@@ -180,6 +182,24 @@ pub struct ClaimPaths {
     pub teams: Vec<String>,
     /// The roles; text or an array of text.
     pub roles: Vec<String>,
+}
+
+/// `[revocation]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revocation {
+    /// What keeps them across restarts; `None`: memory only.
+    pub store: Option<RevocationStore>,
+    /// How many there may be.
+    pub capacity: usize,
+}
+
+/// `revocation.store`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevocationStore {
+    /// The file.
+    pub path: PathBuf,
+    /// Where it was set, for messages.
+    pub origin: String,
 }
 
 /// `[rooms]`.

@@ -14,6 +14,7 @@ pub(super) struct Raw {
     pub server: Server,
     pub internal: Internal,
     pub auth: Auth,
+    pub revocation: Revocation,
     pub rooms: Rooms,
     pub limits: Limits,
     pub relay: Relay,
@@ -99,6 +100,13 @@ pub(super) struct Issuer {
 pub(super) enum OneOrMany {
     One(String),
     Many(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Revocation {
+    pub store: Option<String>,
+    pub capacity: i64,
 }
 
 #[derive(Debug, Deserialize)]

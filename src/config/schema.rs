@@ -51,6 +51,7 @@ const SECTIONS: Keys = &[
     ("server", Table(SERVER)),
     ("internal", Table(&[("listen", Text), ("admin_token_env", Text)])),
     ("auth", Table(AUTH)),
+    ("revocation", Table(&[("store", Text), ("capacity", Integer)])),
     ("rooms", Table(&[("without_team", Text), ("multi_team", Text), ("anonymous", Text)])),
     ("limits", Table(LIMITS)),
     ("relay", Table(&[("coalesce", Table(&[("window", Text)]))])),

@@ -20,6 +20,7 @@ use crate::link::session::Session;
 use crate::metrics::{AudienceCounters, CloseReason};
 use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::Code;
+use crate::revocation::{Index, Revocation, Revocations, Token};
 
 /// The handshake's field that names the team to send to.
 const TEAM: &str = "team";
@@ -32,6 +33,7 @@ pub struct Admission {
     policy: Arc<Policy>,
     verifier: Verifier,
     users: Arc<Users>,
+    revocations: Arc<Revocations>,
     audience: Audience,
 }
 
@@ -83,6 +85,7 @@ impl Denied {
     pub fn close_reason(&self) -> CloseReason {
         match self {
             Denied::Final(Code::TokenExpired, _) => CloseReason::TokenExpired,
+            Denied::Final(Code::TokenRevoked, _) => CloseReason::TokenRevoked,
             Denied::Final(..) => CloseReason::PolicyChanged,
             Denied::Later(reason, _) => *reason,
         }
@@ -91,15 +94,16 @@ impl Denied {
 
 impl Admission {
     /// Admission by this policy's `[auth]`, `[rooms]`, `[[audience]]` and `limits.connections.per_user`, of which `users` are
-    /// counted. What audience rules decide is counted in `counters`.
+    /// counted. Tokens of these `revocations` are not honoured. What audience rules decide is counted in `counters`.
     pub fn new(
         policy: Arc<Policy>,
         verifier: Verifier,
         users: Arc<Users>,
+        revocations: Arc<Revocations>,
         counters: &AudienceCounters,
     ) -> Self {
         let audience = Audience::new(&policy, counters);
-        Admission { policy, verifier, users, audience }
+        Admission { policy, verifier, users, revocations, audience }
     }
 
     /// Where an admitted peer listens, and what it hears there.
@@ -133,7 +137,7 @@ impl Admission {
         }
         match find_token(&self.policy.auth.token_from, auth, &headers) {
             Found::Token(token) => {
-                let verified = self.verifier.verify(&token, now).await?;
+                let verified = self.verify(&token, now).await?;
                 let evidence = verified.evidence.clone();
                 let (chosen, filter) = (chosen_team(auth)?, filter(auth)?);
                 let peer = self.with_token(id, session.address(), verified, chosen, filter)?;
@@ -150,6 +154,54 @@ impl Admission {
                 Err(Denied::Final(Code::TokenMissing, "no token where auth.token_from looks".into()))
             }
         }
+    }
+
+    /// Verifies a token that a client has sent, which must not be revoked either.
+    ///
+    /// # Errors
+    /// It is not honoured, or nobody can tell now.
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Denied> {
+        let verified = self.verifier.verify(token, now).await?;
+        self.check_revoked(&verified, now)?;
+        Ok(verified)
+    }
+
+    fn check_revoked(&self, verified: &Verified, now: SystemTime) -> Result<(), Denied> {
+        self.revocations.find(&verified.token(), now).map_or(Ok(()), |revocation| Err(revoked(&revocation)))
+    }
+
+    /// Whether a peer's token has been revoked since it was verified.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn check_still(&self, peer: &Peer, grounds: &Grounds, now: SystemTime) -> Result<(), Denied> {
+        if self.revocations.is_empty() {
+            return Ok(());
+        }
+        let found = self.revoked_by(&self.revocations.index(), peer, grounds, now);
+        found.map_or(Ok(()), |revocation| Err(revoked(&revocation)))
+    }
+
+    /// The one of these that holds for an admitted peer's token, if any does. What they look at is read anew from what is
+    /// kept of the token, where they may mean it at all: it is asked rarely, and no connection need keep it twice.
+    pub fn revoked_by(
+        &self,
+        these: &Index,
+        peer: &Peer,
+        grounds: &Grounds,
+        now: SystemTime,
+    ) -> Option<Arc<Revocation>> {
+        let Grounds::Token { evidence, .. } = grounds else { return None };
+        let (subject, teams) = (peer.subject()?, peer.teams());
+        if !these.may_mean(subject, teams) {
+            return None;
+        }
+        // A token of which no issuer is left is closed for that by whoever took the issuer away.
+        let mark = self.verifier.mark(evidence).ok()?;
+        let id = mark.token_id.as_deref();
+        these
+            .find(&Token { issuer: &mark.issuer, subject, teams, id, issued_at: mark.issued_at }, now)
+            .cloned()
     }
 
     /// Decides again on a peer that an earlier policy has admitted on these grounds: who it is by this one.
@@ -169,6 +221,7 @@ impl Admission {
             }
             (_, Grounds::Token { evidence, chosen }) => {
                 let verified = self.verifier.verify_again(evidence, now)?;
+                self.check_revoked(&verified, now)?;
                 self.with_token(peer.id, peer.address, verified, chosen.as_deref(), peer.filter.clone())
             }
         }
@@ -240,6 +293,11 @@ impl From<TokenError> for Denied {
             None => Denied::Later(CloseReason::KeysUnavailable, error.to_string()),
         }
     }
+}
+
+/// Final, since only another token is of any use.
+fn revoked(by: &Revocation) -> Denied {
+    Denied::Final(Code::TokenRevoked, format!("revocation {} of {}", by.id, by.target))
 }
 
 fn no_team(why: &str) -> Denied {

@@ -7,24 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::unique_json;
 
-/// What may stand in a list of names.
-#[derive(Clone, Copy, Debug)]
-pub struct NameRules {
-    /// How many names at most.
-    pub most: usize,
-    /// Characters that no name may hold, beside control characters.
-    forbidden: &'static [char],
-}
-
-/// Most people are in a handful of teams, administrators in many; each is a room to join and to find again. A colon
-/// separates the parts of a room's name and a star is a pattern; neither may come from outside.
-pub const TEAMS: NameRules = NameRules { most: 256, forbidden: &['*', ':'] };
-/// Roles are compared one by one in rules. Many providers write them as `read:tasks`.
-pub const ROLES: NameRules = NameRules { most: 256, forbidden: &[] };
-/// Names stand in room names, logs and metrics.
-pub const MAX_NAME_BYTES: usize = 128;
-/// The longest subject and token id; each is a key of limits and revocations.
-pub const MAX_SUBJECT_BYTES: usize = 256;
+use crate::name::{NameRules, check_identifier};
 
 /// Why claims are refused. It names the claim and never quotes a value, since claims may be private.
 pub type Fault = String;
@@ -96,13 +79,9 @@ pub fn token_id(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, Fault> 
 }
 
 fn identifier(value: &Value) -> Result<Arc<str>, &'static str> {
-    match value.as_str() {
-        None => Err("is not text"),
-        Some("") => Err("is empty"),
-        Some(text) if text.len() > MAX_SUBJECT_BYTES => Err("is longer than 256 bytes"),
-        Some(text) if text.chars().any(char::is_control) => Err("has control characters"),
-        Some(text) => Ok(text.into()),
-    }
+    let text = value.as_str().ok_or("is not text")?;
+    check_identifier(text)?;
+    Ok(text.into())
 }
 
 /// The names at `path`, each once: text or an array of text, within `rules`. Nothing there is no names.
@@ -134,22 +113,15 @@ pub fn names(
 }
 
 fn name(value: &Value, rules: NameRules) -> Result<&str, &'static str> {
-    let Some(name) = value.as_str() else { return Err("is not text or an array of text") };
-    if name.is_empty() {
-        return Err("has an empty name");
-    }
-    if name.len() > MAX_NAME_BYTES {
-        return Err("has a name longer than 128 bytes");
-    }
-    if name.chars().any(|c| c.is_control() || rules.forbidden.contains(&c)) {
-        return Err("has a name with a character that it may not hold");
-    }
+    let name = value.as_str().ok_or("is not text or an array of text")?;
+    rules.check(name)?;
     Ok(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::{MAX_NAME_BYTES, TEAMS};
     use serde_json::json;
 
     fn path(text: &str) -> ClaimPath {

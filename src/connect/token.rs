@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::claims::{self, ClaimPath, ROLES, TEAMS};
+use super::claims::{self, ClaimPath};
 use super::evidence::Evidence;
 use super::jwks::{Jwks, JwksRefresher, Lookup, Timing};
 use super::keys::{self, Match, try_keys};
@@ -21,7 +21,9 @@ use crate::config::key_material::{
     KeyError, KeyId, KeyMaterial, MAX_KID_BYTES, VerifyingKey, algorithm_named,
 };
 use crate::config::policy::{Auth, Issuer};
+use crate::name::{ROLES, TEAMS};
 use crate::reject::Code;
+use crate::revocation::Token;
 
 /// Tokens with many claims have 2 KiB; HTTP servers take 8 KiB of headers in all.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -49,6 +51,30 @@ pub struct Verified {
     pub token_id: Option<Arc<str>>,
     /// What it takes to judge it again.
     pub evidence: Evidence,
+}
+
+/// What revocations look at beside whom a token is for and which teams it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The configured name of the issuer.
+    pub issuer: Arc<str>,
+    /// `jti`.
+    pub token_id: Option<Arc<str>>,
+    /// `iat`.
+    pub issued_at: Option<SystemTime>,
+}
+
+impl Verified {
+    /// What revocations look at.
+    pub fn token(&self) -> Token<'_> {
+        Token {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            teams: &self.teams,
+            id: self.token_id.as_deref(),
+            issued_at: self.issued_at,
+        }
+    }
 }
 
 /// Why a token is not accepted. The text is for the log and `flowgate token verify`; it holds neither the token nor
@@ -322,6 +348,17 @@ impl Verifier {
             return Err(TokenError::KeyWithdrawn(issuer.name.clone()));
         }
         self.accept(claims, evidence.clone(), issuer, now)
+    }
+
+    /// What revocations look at of a token that was verified once.
+    ///
+    /// # Errors
+    /// None of the issuers is its own any more.
+    pub fn mark(&self, evidence: &Evidence) -> Result<Mark, TokenError> {
+        let claims = evidence.claims().map_err(TokenError::Claim)?;
+        let issued_at = time_claim(&claims, "iat")?.map(|issued| instant("iat", issued)).transpose()?;
+        let token_id = claims::token_id(&claims).map_err(TokenError::Claim)?;
+        Ok(Mark { issuer: self.issuer_of(&claims)?.name.clone(), token_id, issued_at })
     }
 
     /// The issuer whose rules apply: the one with this `iss`, else the one that asks for none.

@@ -77,6 +77,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             issuers: Vec::new(),
             claims: ClaimPaths { subject: Vec::new(), teams: Vec::new(), roles: Vec::new() },
         },
+        revocation: Revocation { store: None, capacity: 100 },
         rooms: Rooms { admit_without_team: false, send_to_all_teams: false, anonymous: None },
         limits: Limits {
             connections: ConnectionLimits {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 
-use super::Operations;
 use super::admin::{self, Guard};
-use super::answer;
+use super::{Operations, answer, revocations};
 
 /// The API's routes. What is asked without the token is not even told whether there is such a path.
 pub(super) fn router(operations: &Arc<Operations>) -> Router<Arc<Operations>> {
     Router::new()
+        .merge(revocations::routes())
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(middleware::from_fn_with_state(Guard::new(operations), admin::check))

@@ -6,8 +6,10 @@
 mod admin;
 mod answer;
 mod api;
+mod body;
 mod health;
 mod host;
+mod revocations;
 mod scrape;
 
 use std::sync::Arc;
@@ -17,12 +19,15 @@ use axum::middleware;
 use axum::routing::get;
 
 use crate::config::policy::Policy;
+use crate::link::revoke::Revoker;
 use crate::metrics::Metrics;
 
 /// What the operators' port looks at and acts on.
 pub struct Operations {
     /// The policy in force, the admin token in it.
     pub policy: Box<dyn Fn() -> Arc<Policy> + Send + Sync>,
+    /// Revokes, and closes who is revoked.
+    pub revoker: Arc<Revoker>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Why the process should get no new traffic, if anything speaks against it.

@@ -9,6 +9,7 @@ pub mod inbound_io;
 pub mod outlet;
 pub mod outlet_io;
 pub mod plaintext;
+pub mod revoke;
 pub mod session;
 pub mod tally;
 pub mod websocket;

@@ -21,6 +21,7 @@ use crate::decision_log::allowance::Allowance;
 use crate::decision_log::{DecisionLog, Who};
 use crate::metrics::{CloseReason, Metrics};
 use crate::peer::{Peer, PeerId};
+use crate::revocation::Index;
 
 /// A session on which nobody is admitted for that long is closed. An honest client's CONNECT follows the handshake at
 /// once, which over a slow mobile link is a second or two; verifying it waits three for keys at most.
@@ -61,6 +62,9 @@ enum Tenant {
 pub trait Occupant: Send + Sync {
     /// Has it go by the policy in force, or leave.
     fn catch_up(&self);
+
+    /// Whether its token is one that these revoke.
+    fn is_revoked_by(&self, these: &Index) -> bool;
 }
 
 /// Closes a polling session in the library, which has no call for it.
@@ -391,6 +395,16 @@ impl Sessions {
                 drop(session.close(reason));
             }
         }
+    }
+
+    /// Closes every session whose token these revoke, and returns how many that were.
+    pub fn close_revoked(&self, these: &Index) -> usize {
+        let meant = |session: &&Arc<Session>| {
+            session.closing().is_none() && session.occupant().is_some_and(|peer| peer.is_revoked_by(these))
+        };
+        let all = self.snapshot();
+        // Nobody waits for any of them: one session must not keep the others open.
+        all.iter().filter(meant).map(|session| drop(session.close(CloseReason::TokenRevoked))).count()
     }
 
     /// Has the decision log say which refusals of a session it has left out.

@@ -22,6 +22,7 @@ mod order;
 mod plugin;
 mod process;
 mod proxy_protocol;
+mod revocation;
 mod rooms;
 mod rules;
 mod schemas;

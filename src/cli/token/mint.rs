@@ -12,7 +12,7 @@ use super::signer::signer;
 use super::{BAD_CONFIG, Failure, LoadPolicy, USAGE, finish};
 use crate::config::key_material::algorithm_named;
 use crate::config::policy::{Issuer, Policy};
-use crate::connect::claims::{ROLES, TEAMS};
+use crate::name::{ROLES, TEAMS};
 
 /// `flowgate token mint`.
 #[derive(Args, Debug)]

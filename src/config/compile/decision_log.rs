@@ -56,7 +56,7 @@ fn max_bytes(size: &raw::Size) -> Result<usize, Fault> {
 
 /// Whether the file can be written and turned over. Nothing is made here: who checks a configuration may be somebody else
 /// than who serves with it, and the file would be theirs.
-fn writable(path: PathBuf) -> Result<PathBuf, Fault> {
+pub(super) fn writable(path: PathBuf) -> Result<PathBuf, Fault> {
     let shown = path.display();
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),

@@ -7,6 +7,7 @@ mod events;
 mod keys;
 mod limits;
 mod relay;
+mod revocation;
 mod rules;
 mod server;
 mod tls;
@@ -53,6 +54,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let auth = auth::compile(&raw.auth, &mut report);
     let server = server::server(&raw.server, &raw.auth, &mut report);
     let internal = server::internal(&raw.internal, server.as_ref(), &mut report);
+    let revocation = revocation::compile(&raw.revocation, &mut report);
     let rooms = auth::rooms(&raw.rooms, &raw.auth.mode, &mut report);
     let limits = limits::compile(&raw.limits, &mut report);
     let relay = relay::compile(&raw.relay, &mut report);
@@ -73,6 +75,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             server: server?,
             internal: internal?,
             auth: auth?,
+            revocation: revocation?,
             rooms: rooms?,
             limits: limits?,
             relay: relay?,

@@ -54,20 +54,25 @@ impl Process {
 
     /// The same with a limit to the descriptors that it may have open.
     pub fn serve_with_descriptors(settings: &str, limit: u32) -> Self {
-        Self::serve_after(settings, &format!("ulimit -n {limit}"))
+        Self::serve_after(settings, &format!("ulimit -n {limit}"), &[])
     }
 
     /// The same with a limit to the size of the files that it writes, in units of 512 bytes: writing beyond it fails, as on a
     /// disk that is full.
     pub fn serve_with_little_disk(settings: &str, blocks: u32) -> Self {
-        Self::serve_after(settings, &format!("trap '' XFSZ && ulimit -f {blocks}"))
+        Self::serve_with_little_disk_in(settings, blocks, &[])
+    }
+
+    /// The same with further variables in its environment.
+    pub fn serve_with_little_disk_in(settings: &str, blocks: u32, environment: &[(&str, &str)]) -> Self {
+        Self::serve_after(settings, &format!("trap '' XFSZ && ulimit -f {blocks}"), environment)
     }
 
     /// The same after these words of a shell, whose process it then is.
-    fn serve_after(settings: &str, words: &str) -> Self {
+    fn serve_after(settings: &str, words: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("/bin/sh");
-        command.env_clear().env(SECRET_VARIABLE, secret());
+        command.env_clear().env(SECRET_VARIABLE, secret()).envs(environment.iter().copied());
         command.args(["-c", &format!("{words} && exec \"$0\" \"$@\"")]);
         command.args([env!("CARGO_BIN_EXE_flowgate"), "serve"]);
         for path in write_settings(folder.path(), &[BASE, settings]) {

@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use super::*;
+use crate::event::fixtures::{NOON, policy};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(NOON)
+}
+
+fn of(capacity: usize) -> Policy {
+    policy(|policy| {
+        policy.revocation.capacity = capacity;
+        policy.auth.max_lifetime = HOUR;
+        policy.auth.leeway = Duration::from_secs(5);
+    })
+}
+
+fn subject(name: &str) -> Wanted {
+    Wanted { subject: Some(name.into()), ..Wanted::default() }
+}
+
+fn token<'a>(subject: &'a str, id: Option<&'a str>, issued_at: Option<SystemTime>) -> Token<'a> {
+    Token { issuer: "app", subject, teams: &[], id, issued_at }
+}
+
+#[test]
+fn the_moment_itself_is_not_before_it() {
+    let revocations = Revocations::in_memory();
+    revocations.add(vec![subject("ada")], noon(), &of(10)).unwrap();
+    let found = |issued_at| revocations.find(&token("ada", None, issued_at), noon()).is_some();
+    assert!(found(Some(noon() - Duration::from_millis(1))) && found(None));
+    assert!(!found(Some(noon())));
+    assert!(revocations.find(&token("bob", None, None), noon()).is_none());
+}
+
+#[test]
+fn the_ended_are_forgotten_and_make_room() {
+    let revocations = Revocations::in_memory();
+    let policy = of(2);
+    let lifetimes = Lifetimes::of(&policy.auth);
+    revocations.add(vec![subject("a"), subject("b")], noon(), &policy).unwrap();
+    let end = noon() + HOUR + Duration::from_secs(10);
+    let before = end - Duration::from_millis(1);
+    assert!(matches!(revocations.add(vec![subject("c")], before, &policy), Err(Refused::Full(2))));
+    revocations.forget_ended(before, &lifetimes).unwrap();
+    assert_eq!(revocations.len(), 2);
+    // One that has ended and is asked for again is not forgotten for itself.
+    revocations.add(vec![subject("c"), subject("a")], end, &policy).unwrap();
+    let kept = |name: &str| revocations.find(&token(name, None, None), end).is_some();
+    assert_eq!([kept("a"), kept("b"), kept("c")], [true, false, true]);
+    revocations.forget_ended(end + 2 * HOUR, &lifetimes).unwrap();
+    assert!(revocations.is_empty());
+}
+
+#[test]
+fn one_that_was_widened_is_found_once_and_gone_when_it_is_undone() {
+    let revocations = Revocations::in_memory();
+    let policy = of(10);
+    let made = revocations.add(vec![subject("a"), subject("a")], noon(), &policy).unwrap();
+    assert_eq!((made[0].0.id, revocations.len()), (made[1].0.id, 1));
+    let later = revocations.add(vec![subject("a")], noon() + HOUR, &policy).unwrap();
+    assert_eq!((later[0].0.id, later[0].1), (made[0].0.id, false));
+    assert_eq!(later[0].0.issued_before, Some(noon() + HOUR));
+    assert!(revocations.undo(made[0].0.id).unwrap().is_some());
+    assert!(revocations.is_empty() && revocations.find(&token("a", None, None), noon()).is_none());
+    assert!(revocations.undo(made[0].0.id).unwrap().is_none());
+}
+
+#[test]
+fn a_revocation_of_another_kind_stands_beside() {
+    let revocations = Revocations::in_memory();
+    let policy = of(10);
+    let ban = Wanted { term: Some("1m".into()), ..subject("a") };
+    revocations.add(vec![subject("a"), ban], noon(), &policy).unwrap();
+    assert_eq!(revocations.len(), 2);
+    let fresh = |now| revocations.find(&token("a", None, Some(now)), now).is_some();
+    assert!(fresh(noon() + Duration::from_secs(59)));
+    assert!(!fresh(noon() + Duration::from_secs(60)), "what ends, ends to the second");
+    let old = token("a", None, Some(noon() - HOUR));
+    assert!(revocations.find(&old, noon() + HOUR).is_some(), "the other one holds on");
+}
+
+#[test]
+fn the_store_gives_back_what_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = RevocationStore { path: folder.path().join("r.redb"), origin: "a test".into() };
+    let policy = of(10_000);
+    let (list, undone) = {
+        let revocations = Revocations::open(Some(&kept)).unwrap();
+        let wanted = (0..1000).map(|number| Wanted {
+            token_id: Some(format!("t-{number}").into()),
+            reason: Some("\"quoted\" \u{202e}".into()),
+            ..Wanted::default()
+        });
+        revocations.add(wanted.collect(), noon() + Duration::from_nanos(1), &policy).unwrap();
+        let undone = revocations.page(None, 1)[0].id;
+        revocations.undo(undone).unwrap();
+        revocations.add(vec![subject("ada")], noon(), &policy).unwrap();
+        revocations.add(vec![subject("ada")], noon() + HOUR, &policy).unwrap();
+        (revocations.page(None, usize::MAX), undone)
+    };
+    let again = Revocations::open(Some(&kept)).unwrap();
+    assert_eq!((again.page(None, usize::MAX), again.len()), (list, 1000));
+    assert!(again.get(undone).is_none());
+}

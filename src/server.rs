@@ -122,7 +122,7 @@ impl Builder {
         let sessions = Sessions::new(metrics.clone(), log.clone());
         let kept = policy.revocation.store.as_ref();
         let revocations = Arc::new(Revocations::open(kept).map_err(|problem| Problems(vec![problem]))?);
-        let revoker = Revoker::new(revocations.clone(), sessions.clone());
+        let revoker = Revoker::new(revocations.clone(), sessions.clone(), log.clone());
         let for_clients = descriptor_limit().map(descriptors_for_clients);
         let caps = Caps::new(&policy.limits.connections, for_clients);
         let verifier = Verifier::new(&policy.auth)?;

@@ -46,7 +46,8 @@ pub fn run(args: &HealthArgs) -> ExitCode {
     }
 }
 
-fn listen_address(config: &ConfigPaths) -> Result<SocketAddr, ExitCode> {
+/// Where the operators' port of such a configuration is to be reached.
+pub(super) fn listen_address(config: &ConfigPaths) -> Result<SocketAddr, ExitCode> {
     let bare = config.paths.is_empty();
     let from_environment = std::env::var(LISTEN_VARIABLE).unwrap_or_else(|_| DEFAULT_INTERNAL.into());
     let listen = match from_environment.parse() {

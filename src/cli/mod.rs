@@ -1,10 +1,12 @@
 //! The command line, one file a command.
 
+mod api;
 pub mod check;
 pub mod config;
 mod dev;
 mod health;
 mod log;
+mod revoke;
 mod serve;
 mod token;
 
@@ -39,6 +41,8 @@ enum Command {
     /// Make or verify a token
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Revoke tokens before they expire, list what is revoked, or undo it
+    Revoke(Box<revoke::RevokeArgs>),
     /// Ask a running flowgate whether it is ready
     Health(health::HealthArgs),
 }
@@ -93,6 +97,7 @@ impl Cli {
             Command::Config(args) => config::run(&args),
             Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &load_policy),
             Command::Token(TokenCommand::Verify(args)) => token::verify(&args, &load_policy),
+            Command::Revoke(args) => revoke::run(&args),
             Command::Health(args) => health::run(&args),
         }
     }

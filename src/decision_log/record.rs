@@ -1,7 +1,7 @@
 //! One decision, and the line that it becomes.
 //!
-//! What stands in a line is the process's own (numbers, times, codes), the policy's (names of events, types, rules), or
-//! verified (subject, teams). What a client chose and nobody vouches for has no field to stand in.
+//! What stands in a line is the process's own (numbers, times, codes), the policy's (names of events, types, rules),
+//! verified (subject, teams), or an operator's. What a client chose and nobody vouches for has no field to stand in.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use time::macros::format_description;
 use crate::event_id::EventId;
 use crate::peer::{Peer, PeerId};
 use crate::reject::Name;
+use crate::revocation::RevocationId;
 
 /// Teams that one line names; it says how many more there are.
 const MOST_TEAMS: usize = 8;
@@ -34,6 +35,8 @@ pub enum Kind {
     Event,
     /// The end of a connection, where it was decided here.
     Close,
+    /// A revocation that was made, undone, or could not be.
+    Revocation,
     /// Lines that were left out because one connection, or one address, has had its share of them.
     Suppressed,
     /// Lines that were lost because they could not be written, or not fast enough.
@@ -44,7 +47,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Let in, or relayed.
+    /// Let in, relayed, or done.
     Accepted,
     /// Turned away.
     Refused,
@@ -57,6 +60,8 @@ pub enum Outcome {
 pub enum Who {
     /// Nobody in particular.
     Nobody,
+    /// Whoever brought the admin token.
+    Admin,
     /// A connection on which nobody has been admitted.
     Stranger(PeerId, IpAddr),
     /// A connection of which nothing else is known here.
@@ -117,6 +122,10 @@ pub struct Record {
     pub latency: Option<Duration>,
     /// How many lines this one stands for.
     pub count: Option<u64>,
+    /// The revocation's id.
+    pub revocation: Option<RevocationId>,
+    /// How many live sockets were closed for it.
+    pub closed: Option<usize>,
 }
 
 impl Record {
@@ -139,6 +148,8 @@ impl Record {
             recipients: None,
             latency: None,
             count: None,
+            revocation: None,
+            closed: None,
         }
     }
 
@@ -155,7 +166,7 @@ impl Record {
 
     fn line(&self) -> Line<'_> {
         let (connection, address, peer) = match &self.who {
-            Who::Nobody => (None, None, None),
+            Who::Nobody | Who::Admin => (None, None, None),
             Who::Stranger(id, address) => (Some(*id), Some(*address), None),
             Who::Connection(id) => (Some(*id), None, None),
             Who::Peer(peer) => (Some(peer.id()), Some(peer.address()), Some(&**peer)),
@@ -169,6 +180,7 @@ impl Record {
             time: self.time,
             kind: self.kind,
             outcome: self.outcome,
+            by: matches!(self.who, Who::Admin).then_some("admin"),
             connection: connection.map(Shown),
             id: self.id.map(Shown),
             subject: peer.and_then(Peer::subject),
@@ -185,6 +197,8 @@ impl Record {
             recipients: self.recipients,
             latency_us: self.latency.map(|latency| latency.as_micros() as u64),
             count: self.count,
+            revocation: self.revocation.map(Shown),
+            closed: self.closed,
         }
     }
 }
@@ -197,6 +211,8 @@ struct Line<'a> {
     kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<Shown<PeerId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +245,10 @@ struct Line<'a> {
     latency_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation: Option<Shown<RevocationId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<usize>,
 }
 
 /// Serialised as it is displayed.

@@ -140,16 +140,11 @@ fn no_such() -> Declined {
 }
 
 fn declined(refused: Refused) -> Declined {
-    let message = refused.to_string();
-    match refused {
-        Refused::Wanted(_) => invalid(message),
-        Refused::Full(_) => Declined::new(StatusCode::CONFLICT, "too_many_revocations", message),
-        Refused::Store(error) => {
-            tracing::error!(%error, "nothing was revoked or undone: the store cannot be written");
-            match error {
-                StoreError::Full(_) => Declined::new(StatusCode::INSUFFICIENT_STORAGE, "store_full", message),
-                _ => Declined::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", message),
-            }
-        }
-    }
+    let status = match &refused {
+        Refused::Wanted(_) => StatusCode::BAD_REQUEST,
+        Refused::Full(_) => StatusCode::CONFLICT,
+        Refused::Store(StoreError::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
+        Refused::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Declined::new(status, refused.code(), refused.to_string())
 }

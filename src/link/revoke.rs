@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::session::Sessions;
 use crate::config::policy::Policy;
+use crate::decision_log::{DecisionLog, Kind, Outcome, Record, Who};
 use crate::revocation::{
     Index, Lifetimes, Refused, Revocation, RevocationId, Revocations, StoreError, Wanted,
 };
@@ -13,6 +14,7 @@ use crate::revocation::{
 pub struct Revoker {
     revocations: Arc<Revocations>,
     sessions: Arc<Sessions>,
+    log: Arc<DecisionLog>,
 }
 
 /// What was revoked.
@@ -25,9 +27,9 @@ pub struct Revoked {
 }
 
 impl Revoker {
-    /// These revocations, and these sockets.
-    pub fn new(revocations: Arc<Revocations>, sessions: Arc<Sessions>) -> Arc<Self> {
-        Arc::new(Revoker { revocations, sessions })
+    /// These revocations, and these sockets. What is done is written into `log`.
+    pub fn new(revocations: Arc<Revocations>, sessions: Arc<Sessions>, log: Arc<DecisionLog>) -> Arc<Self> {
+        Arc::new(Revoker { revocations, sessions, log })
     }
 
     /// What is revoked.
@@ -46,14 +48,17 @@ impl Revoker {
         policy: Arc<Policy>,
     ) -> Result<Revoked, Refused> {
         self.blocking(move |revoker| {
-            let revocations = revoker.revocations.add(wanted, SystemTime::now(), &policy)?;
+            let made = revoker.revocations.add(wanted, SystemTime::now(), &policy);
+            let revocations = made.inspect_err(|refused| revoker.note_refused(refused))?;
             // A socket that is being admitted meanwhile asks for itself once it can be found.
             let these = Index::of(revocations.iter().map(|(revocation, _)| revocation.clone()));
             let closed = revoker.sessions.close_revoked(&these);
-            for (revocation, _) in &revocations {
-                tracing::info!(revocation = %revocation.id, what = %revocation.target, "revoked");
+            for (at, (revocation, _)) in revocations.iter().enumerate() {
+                // Which of several closed a socket cannot be told, so the first says it for all.
+                let closed = if at == 0 { closed } else { 0 };
+                tracing::info!(id = %revocation.id, what = %revocation, closed, "revoked");
+                revoker.note("revoked", revocation, Some(closed));
             }
-            tracing::info!(revocations = revocations.len(), closed, "sockets of revoked tokens closed");
             Ok(Revoked { revocations, closed })
         })
         .await
@@ -65,13 +70,42 @@ impl Revoker {
     /// See [`StoreError`].
     pub async fn undo(self: &Arc<Self>, id: RevocationId) -> Result<Option<Arc<Revocation>>, Refused> {
         self.blocking(move |revoker| {
-            let undone = revoker.revocations.undo(id)?;
+            let undone = revoker.revocations.undo(id).map_err(Refused::from);
+            let undone = undone.inspect_err(|refused| revoker.note_refused(refused))?;
             if let Some(revocation) = &undone {
-                tracing::info!(revocation = %revocation.id, what = %revocation.target, "revocation undone");
+                tracing::info!(id = %revocation.id, what = %revocation, "revocation undone");
+                revoker.note("undone", revocation, None);
             }
             Ok(undone)
         })
         .await
+    }
+
+    fn note(&self, done: &'static str, revocation: &Revocation, closed: Option<usize>) {
+        if self.log.is_on() {
+            self.log.write(Record {
+                outcome: Some(Outcome::Accepted),
+                code: Some(done),
+                why: Some(revocation.to_string().into()),
+                revocation: Some(revocation.id),
+                closed,
+                ..Record::new(Kind::Revocation, Who::Admin, SystemTime::now())
+            });
+        }
+    }
+
+    fn note_refused(&self, refused: &Refused) {
+        if let Refused::Store(error) = refused {
+            tracing::error!(%error, "nothing was revoked or undone: the store cannot be written");
+        }
+        if self.log.is_on() {
+            self.log.write(Record {
+                outcome: Some(Outcome::Refused),
+                code: Some(refused.code()),
+                why: Some(refused.to_string().into()),
+                ..Record::new(Kind::Revocation, Who::Admin, SystemTime::now())
+            });
+        }
     }
 
     /// Forgets what has nothing left to do.

@@ -114,6 +114,26 @@ pub struct Token<'a> {
     pub issued_at: Option<SystemTime>,
 }
 
+impl fmt::Display for Revocation {
+    /// What it is about, as logs say it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.target)?;
+        if let Some(issuer) = &self.issuer {
+            write!(f, " of issuer {issuer:?}")?;
+        }
+        if let Some(before) = self.issued_before {
+            write!(f, ", issued before {}", humantime::format_rfc3339_millis(before))?;
+        }
+        if let Some(until) = self.until {
+            write!(f, ", until {}", humantime::format_rfc3339_millis(until))?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Revocation {
     /// Whether it holds at `now` for a token of its target. When one without `iat` was issued nobody can tell, so it is
     /// taken for an old one.

@@ -51,6 +51,18 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
+impl Refused {
+    /// The stable code, for answers and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refused::Full(_) => "too_many_revocations",
+            Refused::Wanted(_) => "invalid_revocation",
+            Refused::Store(StoreError::Full(_)) => "store_full",
+            Refused::Store(_) => "store_failed",
+        }
+    }
+}
+
 impl Revocations {
     /// In memory only.
     pub fn in_memory() -> Self {

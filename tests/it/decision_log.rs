@@ -40,7 +40,7 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 /// Checks a line against the schema that is shipped: its fields, those that its kind must have, and words of fixed sets.
-fn assert_described(line: &Value) {
+pub fn assert_described(line: &Value) {
     let schema: Value = serde_json::from_str(include_str!("../../docs/decision-log.schema.json")).unwrap();
     let page = include_str!("../../docs/decision-log.md");
     for (name, value) in line.as_object().unwrap() {

@@ -1,6 +1,7 @@
 //! Revocation: by the API and the command line, of live sockets and of those that come back, across restarts.
 
 mod api;
+mod command;
 mod live;
 mod store;
 

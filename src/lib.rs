@@ -23,6 +23,7 @@
 
 pub mod cli;
 pub mod server;
+pub mod trial;
 
 pub mod edge;
 pub mod namespace;

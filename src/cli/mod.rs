@@ -4,8 +4,10 @@ mod api;
 pub mod check;
 pub mod config;
 mod dev;
+mod explain;
 mod health;
 mod log;
+mod paint;
 mod revoke;
 mod serve;
 mod token;
@@ -13,8 +15,11 @@ mod token;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::config::policy::Policy;
 use crate::config::{Loaded, Problems, Sources, load};
@@ -38,6 +43,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print the default configuration, or the effective one with the origin of each value
     Config(config::ConfigArgs),
+    /// Say what would become of a client and its event, step by step, and which key of which file decides
+    Explain(Box<explain::ExplainArgs>),
     /// Make or verify a token
     #[command(subcommand)]
     Token(TokenCommand),
@@ -95,6 +102,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Config(args) => config::run(&args),
+            Command::Explain(args) => explain::run(&args),
             Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &load_policy),
             Command::Token(TokenCommand::Verify(args)) => token::verify(&args, &load_policy),
             Command::Revoke(args) => revoke::run(&args),
@@ -106,6 +114,13 @@ impl Cli {
 /// Whether a JSON Web Token in compact form is in it: `{"` in base64url, and two dots.
 fn holds_token(argument: &str) -> bool {
     argument.find("eyJ").is_some_and(|begin| argument[begin..].matches('.').count() >= 2)
+}
+
+/// Reads a time: RFC 3339, with an offset or `Z`.
+fn time(text: &str) -> Result<SystemTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map(SystemTime::from)
+        .map_err(|_| "write a time such as 2026-03-01T12:00:00Z".to_owned())
 }
 
 /// Reads a listener's address from an argument.

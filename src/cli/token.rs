@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use mint::{MintArgs, mint};
+pub(super) use verify::read_token;
 pub use verify::{VerifyArgs, verify};
 
 use crate::config::policy::Policy;
@@ -27,21 +28,26 @@ pub type LoadPolicy<'a> = &'a dyn Fn(&[PathBuf]) -> Result<Policy, String>;
 
 /// Why a command ends early: what to print, and the exit code.
 #[derive(Debug)]
-struct Failure {
+pub(super) struct Failure {
     code: u8,
     message: String,
 }
 
 impl Failure {
-    fn new(code: u8, message: impl fmt::Display) -> Self {
+    pub(super) fn new(code: u8, message: impl fmt::Display) -> Self {
         Failure { code, message: message.to_string() }
     }
 }
 
 fn finish(outcome: Result<String, Failure>) -> ExitCode {
+    finish_with(outcome.map(|text| (text, 0)))
+}
+
+/// Prints what a command says, and ends with its exit code.
+pub(super) fn finish_with(outcome: Result<(String, u8), Failure>) -> ExitCode {
     match outcome {
-        Ok(text) => match writeln!(std::io::stdout(), "{text}") {
-            Ok(()) => ExitCode::SUCCESS,
+        Ok((text, code)) => match writeln!(std::io::stdout(), "{text}") {
+            Ok(()) => ExitCode::from(code),
             Err(_) => ExitCode::from(FAILED),
         },
         Err(Failure { code, message }) => {

@@ -34,6 +34,58 @@ impl Effective {
     }
 }
 
+/// One setting, and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The dotted key, such as `events.database-change.timestamp.max_age`.
+    pub key: String,
+    /// What it is set to.
+    pub value: serde_json::Value,
+    /// The file, `environment variable NAME`, `flag --name`, or [`super::BUILT_IN`]; several with `and` between.
+    pub origin: String,
+}
+
+impl Setting {
+    /// Where these came from, each place once, with `and` between.
+    pub fn origins(settings: &[Setting]) -> String {
+        let mut origins: Vec<&str> = Vec::new();
+        for origin in settings.iter().flat_map(|setting| setting.origin.split(" and ")) {
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+        origins.join(" and ")
+    }
+
+    /// The text of the one among these whose key ends so.
+    pub fn text_of<'s>(settings: &'s [Setting], end: &str) -> Option<&'s str> {
+        settings.iter().find(|setting| setting.key.ends_with(end))?.value.as_str()
+    }
+}
+
+impl Effective {
+    /// The settings behind a key as refusals name it, such as `events.database-change.timestamp` or `rules.NAME`; none
+    /// where nothing is set there.
+    pub fn behind(&self, rule: &str) -> Vec<Setting> {
+        let mut settings = serde_json::Map::new();
+        flatten(&mut settings, &KeyPath::default(), &self.tree, &schema::ROOT);
+        let inside = |key: &str, place: &str| {
+            key.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        // Entries of an array are named in refusals as if they were keys, since a name is what people gave them.
+        let entry = rule.split_once('.').map(|(array, name)| format!("{array}[name={name:?}]"));
+        let of_rule = settings
+            .into_iter()
+            .filter(|(key, _)| inside(key, rule) || entry.as_ref().is_some_and(|entry| inside(key, entry)));
+        let setting = |(key, mut setting): (String, serde_json::Value)| Setting {
+            key,
+            value: setting["value"].take(),
+            origin: setting["origin"].as_str().unwrap_or_default().to_owned(),
+        };
+        of_rule.map(setting).collect()
+    }
+}
+
 /// Writes one table: its own values first, then the tables inside it, as TOML wants.
 fn show(text: &mut String, header: &str, value: &Value, shape: &'static Shape) {
     let (leaves, tables): (Vec<_>, Vec<_>) =

@@ -18,6 +18,9 @@ pub(super) struct SettingsFile {
     pub settings: toml::Table,
 }
 
+/// What a file of tests ends with. It stands beside a policy and is none.
+pub(crate) const TESTS: &str = ".test.toml";
+
 /// Reads a file, or a folder's `*.toml` in name order.
 pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<SettingsFile> {
     let files = match path.is_dir() {
@@ -40,7 +43,10 @@ fn toml_files(folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
             return Vec::new();
         }
     };
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml") && file.is_file());
+    let is_settings = |name: &str| name.ends_with(".toml") && !name.ends_with(TESTS);
+    files.retain(|file| {
+        file.file_name().is_some_and(|name| is_settings(&name.to_string_lossy())) && file.is_file()
+    });
     files.sort();
     if files.is_empty() {
         let mend = "put one there, or name another file or folder with --config";

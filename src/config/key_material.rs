@@ -39,6 +39,11 @@ impl KeyError {
 }
 
 impl KeyMaterial {
+    /// No key at all, with which no token verifies: for trying a policy where its keys are not.
+    pub fn none() -> Self {
+        KeyMaterial::Keys(Arc::new([]))
+    }
+
     /// An HMAC secret, at least as long as the hash of every algorithm (RFC 7518 §3.2).
     ///
     /// One trailing newline is not part of the secret, because editors and `echo` add it.

@@ -30,7 +30,7 @@ use config::{Config, ConfigError, Map, Value, ValueKind};
 use serde::Deserialize;
 
 pub use dev::{DEV_ISSUER, DEV_SECRET};
-pub use effective::Effective;
+pub use effective::{Effective, Setting};
 use key_path::KeyPath;
 use layer::Layer;
 use policy::{AllowedOrigins, Policy};
@@ -62,6 +62,9 @@ pub struct Sources {
     pub dev_secret: Option<String>,
     /// `serve --dev`: a throw-away admin token. It counts where the variable of `internal.admin_token_env` is not set.
     pub dev_admin_token: Option<String>,
+    /// For trying a policy where its secrets are not: issuers, secrets, key files and certificates that are not there are
+    /// not missed. What is there is checked as ever. Nothing may be served with it.
+    pub without_keys: bool,
 }
 
 /// A setting from the command line.
@@ -121,7 +124,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut warnings = warnings;
     warnings.extend(environment::near_misses(&sources.environment, &tree));
     let environment = stack.secrets(sources, &raw.internal.admin_token_env);
-    let context = compile::Context { tree: &tree, folders: &stack.folders, environment: &environment };
+    let context = compile::Context {
+        tree: &tree,
+        folders: &stack.folders,
+        environment: &environment,
+        without_keys: sources.without_keys,
+    };
     let compiled = compile::compile(&raw, &context);
     let missing = compiled.missing.into_iter();
     let missing: Vec<Problem> =

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::reject::{Code, Reject};
+use crate::reject::Reject;
 
 use super::pipeline::Refused;
 
@@ -28,8 +28,8 @@ pub struct Step {
     pub stage: &'static str,
     /// What it came to.
     pub verdict: Verdict,
-    /// The code of what was refused, or would have been.
-    pub code: Option<Code>,
+    /// The label of the code of what was refused, or would have been.
+    pub code: Option<&'static str>,
     /// The configuration key that spoke, as refusals name it.
     pub rule: Option<String>,
     /// The payload's field concerned.
@@ -81,7 +81,7 @@ impl Step {
         Step {
             stage,
             verdict,
-            code: Some(reject.code),
+            code: Some(reject.code.as_str()),
             rule: reject.rule.as_deref().map(str::to_owned),
             field: reject.field.as_deref().map(str::to_owned),
             message: Cow::Borrowed(reject.message),

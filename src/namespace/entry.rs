@@ -238,7 +238,7 @@ fn binary(edition: &Edition, sender: &Sender, now: Now) -> Refused {
 /// What an acknowledgement says.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
@@ -255,12 +255,14 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn accepted(id: &'a str) -> Self {
+    /// That it was accepted, under this id.
+    pub(crate) fn accepted(id: &'a str) -> Self {
         let id = Some(id);
         Answer { ok: true, id, code: None, retry_after_ms: None, message: None, rule: None, field: None }
     }
 
-    fn refused(reject: &'a Reject, detail: RefusalDetail) -> Self {
+    /// Why it was refused, in as much detail as the policy tells clients.
+    pub(crate) fn refused(reject: &'a Reject, detail: RefusalDetail) -> Self {
         let full = detail == RefusalDetail::Full;
         Answer {
             ok: false,

@@ -8,6 +8,7 @@ mod config;
 mod decision_log;
 mod docs;
 mod drain;
+mod explain;
 mod feeds;
 mod harness;
 mod hostile;

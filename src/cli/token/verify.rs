@@ -1,7 +1,7 @@
 //! `flowgate token verify`.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +40,7 @@ pub(super) fn verify_token(
     now: SystemTime,
     input: &mut dyn Read,
 ) -> Result<String, Failure> {
-    let token = read_token(args, input)?;
+    let token = read_token(args.token_file.as_deref(), args.token_env.as_deref(), input)?;
     let policy = load(&args.config).map_err(|text| Failure::new(BAD_CONFIG, text))?;
     let verifier = Verifier::new(&policy.auth).map_err(|error| Failure::new(BAD_CONFIG, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,14 +92,19 @@ fn describe(verified: &Verified, now: SystemTime) -> String {
     )
 }
 
-fn read_token(args: &VerifyArgs, input: &mut dyn Read) -> Result<String, Failure> {
-    if let Some(path) = &args.token_file {
+/// A token from a file, an environment variable, or else from `input`.
+pub(in crate::cli) fn read_token(
+    file: Option<&Path>,
+    variable: Option<&str>,
+    input: &mut dyn Read,
+) -> Result<String, Failure> {
+    if let Some(path) = file {
         let option = format!("--token-file {}", path.display());
         let bytes = read_file(path, &option)?;
         return String::from_utf8(bytes)
             .map_err(|_| Failure::new(USAGE, format!("{option}: this is not text")));
     }
-    if let Some(name) = &args.token_env {
+    if let Some(name) = variable {
         return std::env::var(name).map_err(|_| {
             Failure::new(USAGE, format!("--token-env {name}: there is no such text in the environment"))
         });

@@ -45,6 +45,9 @@ pub(super) fn load(
         }
     };
     insecure_http_has_effect(raw, at, report);
+    if report.context.without_keys && places.iter().any(|(at, text)| is_absent(source, text, at, report)) {
+        return Some(KeyMaterial::none());
+    }
     let at = at.key(source);
     match *source {
         "secret_env" => {
@@ -70,6 +73,15 @@ pub(super) fn load(
             check(KeyMaterial::check_endpoint(&url, algorithms?), &at, report)?;
             Some(KeyMaterial::from_jwks_url(url))
         }
+    }
+}
+
+/// Whether what a setting names is not there. What cannot be the name of a variable is refused all the same.
+fn is_absent(source: &str, text: &str, at: &KeyPath, report: &Report<'_>) -> bool {
+    match source {
+        "secret_env" => is_variable(text) && !report.context.environment.contains_key(text),
+        "jwks_url" => false,
+        _ => !report.folder(at).join(text).exists(),
     }
 }
 
@@ -142,19 +154,23 @@ pub(super) fn variable(
     at: &KeyPath,
     report: &mut Report<'_>,
 ) -> Option<Option<String>> {
-    let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !named || name.starts_with(|c: char| c.is_ascii_digit()) {
+    if !is_variable(name) {
         let mend = format!("write a name such as {example:?}, never the secret itself");
         report.refuse(at, "this is not the name of an environment variable", mend);
         return None;
     }
     let text = report.context.environment.get(name);
-    if text.is_none() && name.chars().any(|c| c.is_ascii_lowercase()) {
+    if text.is_none() && !report.context.without_keys && name.chars().any(|c| c.is_ascii_lowercase()) {
         let mend = format!("set it where flowgate starts, or write a name such as {example:?}");
         report.refuse(at, "the environment variable that this names is not set", mend);
         return None;
     }
     Some(text.cloned())
+}
+
+fn is_variable(name: &str) -> bool {
+    let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    named && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Reads a file named by the settings, relative to the file that names it.

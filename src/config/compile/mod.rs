@@ -36,6 +36,8 @@ pub(super) struct Context<'a> {
     pub folders: &'a HashMap<String, PathBuf>,
     /// The variables that `secret_env` and `admin_token_env` may name.
     pub environment: &'a HashMap<String, String>,
+    /// Whether keys, and issuers, that are not there are not missed.
+    pub without_keys: bool,
 }
 
 /// The policy, unless something is wrong.

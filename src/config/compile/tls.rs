@@ -25,6 +25,9 @@ pub(super) fn compile(raw: &raw::Tls, at: &KeyPath, report: &mut Report<'_>) -> 
     };
     let certificate_file = report.folder(&places.certificate).join(certificate_file);
     let key_file = report.folder(&places.key).join(key_file);
+    if report.context.without_keys && !(certificate_file.exists() && key_file.exists()) {
+        return Some(None);
+    }
     let read = read_pair(&certificate_file, &key_file).and_then(|(certificate, key)| {
         Certificate::from_pem(&certificate, &key).map_err(|error| vec![error])
     });

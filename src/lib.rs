@@ -23,6 +23,7 @@
 
 pub mod cli;
 pub mod server;
+mod survey;
 pub mod trial;
 
 pub mod edge;

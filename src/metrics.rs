@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -9,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::config::policy::Label;
@@ -161,6 +163,17 @@ struct ObservedLabels {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabel {
+    key: &'static str,
+}
+
 /// What became of events. Their labels are names that the policy gives.
 #[derive(Clone, Debug, Default)]
 pub struct EventCounters {
@@ -168,6 +181,8 @@ pub struct EventCounters {
     pub rules: RuleCounters,
     events: Family<EventLabels, Counter>,
     observed: Family<ObservedLabels, Counter>,
+    stages: Family<StageLabels, Counter>,
+    limits: Family<KeyLabel, Counter>,
 }
 
 /// The counters of the events of one name and type.
@@ -200,6 +215,16 @@ impl EventCounters {
         let labels =
             ObservedLabels { event: label.event.clone(), r#type: label.kind.clone(), code: code.as_str() };
         self.observed.get_or_create(&labels).clone()
+    }
+
+    /// Events that a stage refused with this code.
+    pub fn refused_at(&self, stage: &'static str, code: Code) -> Counter {
+        self.stages.get_or_create(&StageLabels { stage, code: code.as_str() }).clone()
+    }
+
+    /// Events that had spent the budget which this key of the policy gives, whether it is enforced or observed.
+    pub fn over_limit(&self, key: &'static str) -> Counter {
+        self.limits.get_or_create(&KeyLabel { key }).clone()
     }
 }
 
@@ -320,6 +345,107 @@ pub struct HeldCounts {
     pub waiting: Gauge,
 }
 
+/// Bytes on the wire of the public port: encrypted ones where TLS is in the process.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Read from clients, after what a proxy says of a connection.
+    pub received: Counter,
+    /// Taken by the kernel, for clients.
+    pub sent: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionLabels {
+    state: &'static str,
+    transport: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabel {
+    issuer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
+/// What is not kept as it changes, but looked at for a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Surveyed {
+    sessions: Family<SessionLabels, Gauge>,
+    limits: Family<KeyLabel, Gauge>,
+    not_ready: Family<WhyLabel, Gauge>,
+    key_age: Family<IssuerLabel, Gauge<f64, AtomicU64>>,
+    has_keys: Family<IssuerLabel, Gauge>,
+    /// Bytes that wait for clients, all together.
+    pub queued: Gauge,
+    /// Bytes that wait for the client for whom most do.
+    pub queued_most: Gauge,
+    /// The most that has waited for one client in the last minute or two.
+    pub queued_peak: Gauge,
+    /// Tasks that wait for a worker of the runtime, beside those in workers' own queues.
+    pub runtime_queue: Gauge,
+    /// Workers of the runtime.
+    pub runtime_workers: Gauge,
+    /// Seconds that workers were busy, all together.
+    pub runtime_busy: Gauge<f64, AtomicU64>,
+}
+
+/// Why the process should get no new traffic. The labels of a metric, and what `/ready` says.
+pub const NOT_READY: [&str; 2] = ["draining", "no keys to verify tokens with"];
+
+impl Surveyed {
+    /// Sessions of this state (`admitted`, `waiting`) and transport (`polling`, `websocket`).
+    pub fn sessions(&self, state: &'static str, transport: &'static str, number: usize) {
+        self.sessions.get_or_create(&SessionLabels { state, transport }).set(number as i64);
+    }
+
+    /// What a key of the policy limits something to.
+    pub fn limit(&self, key: &'static str, most: u64) {
+        self.limits.get_or_create(&KeyLabel { key }).set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this, one of [`NOT_READY`], keeps the process from being ready.
+    pub fn not_ready(&self, why: &'static str, is_so: bool) {
+        self.not_ready.get_or_create(&WhyLabel { why }).set(i64::from(is_so));
+    }
+
+    /// Whether tokens of this issuer can be verified, and how old the keys are that were fetched for it.
+    pub fn keys(&self, issuer: &str, has_keys: bool, age: Option<Duration>) {
+        let label = IssuerLabel { issuer: issuer.to_owned() };
+        self.has_keys.get_or_create(&label).set(i64::from(has_keys));
+        if let Some(age) = age {
+            self.key_age.get_or_create(&label).set(age.as_secs_f64());
+        }
+    }
+
+    /// Forgets issuers, which another policy may not have.
+    pub fn forget_issuers(&self) {
+        self.has_keys.clear();
+        self.key_age.clear();
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Surveyed { sessions, limits, not_ready, key_age, has_keys, .. } = self.clone();
+        registry.register("session_states", "Live Engine.IO sessions by state and transport", sessions);
+        registry.register("limit", "What the policy in force limits something to by key", limits);
+        registry.register("not_ready", "1 for each reason that keeps it from being ready", not_ready);
+        registry.register("keys_age_seconds", "Age of fetched keys by issuer", key_age);
+        registry.register("keys_present", "1 where tokens can be verified by issuer", has_keys);
+        registry.register("queued_bytes", "Bytes that wait for clients", self.queued.clone());
+        let help = "Bytes that wait for the client for whom most do";
+        registry.register("queued_bytes_most", help, self.queued_most.clone());
+        let help = "Most bytes that have waited for one client in the last minute or two";
+        registry.register("queued_bytes_peak", help, self.queued_peak.clone());
+        registry.register("runtime_workers", "Workers of the runtime", self.runtime_workers.clone());
+        let help = "Tasks that wait for any worker";
+        registry.register("runtime_queue", help, self.runtime_queue.clone());
+        let help = "Seconds that workers were busy, together, since the start";
+        registry.register("runtime_busy_seconds", help, self.runtime_busy.clone());
+    }
+}
+
 /// The process's counters. Looking one up is an index into an array.
 pub struct Metrics {
     registry: Registry,
@@ -345,6 +471,10 @@ pub struct Metrics {
     pub held_by_window: HeldCounts,
     /// Copies of events handed to members.
     pub deliveries: Counter,
+    /// Bytes on the wire.
+    pub traffic: Arc<Traffic>,
+    /// What is looked at for a scrape.
+    pub surveyed: Surveyed,
     /// Requests to the internal port's API without the admin token.
     pub admin_unauthorized: Counter,
     /// Live Engine.IO sessions.
@@ -388,6 +518,8 @@ impl Metrics {
         registry.register("events", "Events by name, type and outcome", events.events.clone());
         let help = "Events that passed and that observed checks would have refused by name, type and code";
         registry.register("observed_events", help, events.observed.clone());
+        registry.register("event_refusals", "Refused events by stage and code", events.stages.clone());
+        registry.register("over_limit", "Events over a rate limit by its key", events.limits.clone());
         let audience = AudienceCounters::default();
         let help = "Peers that an audience rule judged, in each of their teams, by rule and outcome";
         registry.register("audience", help, audience.peers.clone());
@@ -415,6 +547,13 @@ impl Metrics {
             folded: folded.get_or_create(&HeldLabel { by }).clone(),
             waiting: waiting.get_or_create(&HeldLabel { by }).clone(),
         };
+        let traffic = Traffic::default();
+        registry.register("received_bytes", "Bytes read from clients", traffic.received.clone());
+        registry.register("sent_bytes", "Bytes written to clients", traffic.sent.clone());
+        let surveyed = Surveyed::default();
+        surveyed.register(registry);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What runs", build);
         let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
         let by_reason =
             |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
@@ -439,6 +578,8 @@ impl Metrics {
             events_accepted: counter(registry, "events_accepted", "Events relayed, or held to be"),
             held_by_window: held("window"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
+            traffic: Arc::new(traffic),
+            surveyed,
             admin_unauthorized: counter(
                 registry,
                 "admin_unauthorized",
@@ -509,6 +650,10 @@ impl Collector for Process {
         let integer = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
         put("process_resident_memory_bytes", "Resident memory", &integer(usage.resident))?;
         put("process_cpu_seconds", "User and system CPU time", &ConstCounter::new(usage.cpu))?;
+        if let Some(start) = usage.started {
+            put("process_start_time_seconds", "When it was started, in Unix time", &ConstGauge::new(start))?;
+        }
+        put("process_threads", "Threads", &integer(usage.threads))?;
         put("process_open_fds", "Open descriptors", &integer(usage.descriptors))?;
         match descriptor_limit() {
             Some(limit) => put("process_max_fds", "Descriptors that may be open", &integer(limit)),

@@ -14,6 +14,10 @@ pub struct Usage {
     pub cpu: f64,
     /// Open descriptors.
     pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+    /// When it was started, in seconds of Unix time; `None` where the system's start is not known.
+    pub started: Option<f64>,
 }
 
 impl Usage {
@@ -27,6 +31,10 @@ impl Usage {
             cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
             // One of them is the folder that is being counted.
             descriptors: (process.fd_count().ok()? as u64).saturating_sub(1),
+            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+            started: procfs::boot_time_secs()
+                .ok()
+                .map(|boot| boot as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64),
         })
     }
 

@@ -41,6 +41,7 @@ use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::coalesce::Coalescer;
 use crate::relay::local::Rooms;
 use crate::revocation::Revocations;
+use crate::survey::Surveyor;
 
 /// How often deadlines are looked at; a token's end is acted on within a second of it.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -162,7 +163,7 @@ impl Builder {
             tls: tls.clone(),
         };
         let mut tasks = vec![
-            owned(serve_internal(internal, &front, &caps, &path, &revoker)?),
+            owned(serve_internal(internal, &front, &caps, &sessions, &path, &revoker)?),
             owned(forget_revocations(current.clone(), revoker)),
             owned(sweep(sessions.clone(), connections, caps, path)),
             owned(coalescer.clone().run()),
@@ -316,37 +317,28 @@ fn serve_internal(
     listener: TcpListener,
     front: &Arc<Front>,
     caps: &Arc<Caps>,
+    sessions: &Arc<Sessions>,
     path: &Arc<EventPath>,
     revoker: &Arc<Revoker>,
 ) -> anyhow::Result<impl Future<Output = ()> + 'static> {
-    let (front, caps, path) = (front.clone(), caps.clone(), path.clone());
-    let (current, in_force) = (path.current.clone(), path.current.clone());
-    let revoked = revoker.clone();
-    let runtime = Handle::current().metrics();
+    let in_force = path.current.clone();
+    let surveyor = Arc::new(Surveyor {
+        current: path.current.clone(),
+        caps: caps.clone(),
+        front: front.clone(),
+        sessions: sessions.clone(),
+        revoker: revoker.clone(),
+        runtime: Handle::current().metrics(),
+        metrics: path.metrics.clone(),
+    });
+    let ready = surveyor.clone();
     let router = internal::router(Operations {
         policy: Box::new(move || in_force.policy()),
         revoker: revoker.clone(),
         loopback: listener.local_addr()?.ip().is_loopback(),
         metrics: path.metrics.clone(),
-        refresh: Box::new(move || {
-            let edition = path.current.load();
-            let keys = edition.pipeline.remembered();
-            let metrics = &path.metrics;
-            metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
-            metrics.connections.set(i64::from(caps.open_connections()));
-            metrics.connection_keys.set((caps.addresses() + edition.admission.users().len()) as i64);
-            metrics.revocations.set(revoked.revocations().len() as i64);
-            metrics.runtime_tasks.set(runtime.num_alive_tasks() as i64);
-        }),
-        not_ready: Box::new(move || {
-            if front.is_draining() {
-                Some("draining")
-            } else if !current.load().admission.verifier().has_keys() {
-                Some("no keys to verify tokens with")
-            } else {
-                None
-            }
-        }),
+        refresh: Box::new(move || surveyor.look()),
+        not_ready: Box::new(move || ready.not_ready()),
     });
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {

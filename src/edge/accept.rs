@@ -142,7 +142,8 @@ impl Port {
             self.front.metrics().refused(Code::TooManyConnections);
             return None;
         };
-        let outlet = Outlet::new(tcp, remote, policy.limits.slow_reader, Box::new(place));
+        let traffic = self.front.metrics().traffic.clone();
+        let outlet = Outlet::new(tcp, remote, policy.limits.slow_reader, traffic, Box::new(place));
         self.connections.add(&outlet);
         Some(outlet)
     }

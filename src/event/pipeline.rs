@@ -171,7 +171,8 @@ impl Pipeline {
         }
         stages.extend(plugins.iter().cloned());
         let team_limit = TeamLimit::new(&policy.limits.events);
-        let tally = Tally::new(&policy, counters);
+        let names = stages.iter().map(|stage| stage.name()).chain([route::NAME, TeamLimit::NAME]);
+        let tally = Tally::new(&policy, counters, names);
         Pipeline { policy, stages, plugins, rates, team_limit, shared, socket_rate_since, epoch, tally }
     }
 
@@ -233,9 +234,16 @@ impl Pipeline {
         let peer: &Peer = sender.peer();
         let elapsed = self.epoch.nanos(now);
         let cx = Context { peer, policy: &self.policy, id, now, sender, elapsed, trace };
-        let Some(mut event) = Event::split(text) else { return Err(self.malformed(&cx)) };
+        let Some(mut event) = Event::split(text) else {
+            let refused = self.malformed(&cx);
+            self.tally.refused(&refused);
+            return Err(refused);
+        };
         let decided = self.pass(&mut event, &cx);
         self.tally.count(&event, &decided, &cx);
+        if let Err(refused) = &decided {
+            self.tally.refused(refused);
+        }
         decided
     }
 

@@ -2,7 +2,10 @@
 //!
 //! The counters of every label are made with the pipeline, so that counting is an index and an addition.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::metrics::counter::Counter;
 
 use crate::config::policy::{EventLimits, Label, Mode, Policy};
 use crate::message::Event;
@@ -14,6 +17,14 @@ use super::rules::Rules;
 
 /// One thing is said in the log at most this often, whatever clients send; the counters know the rest. Nanoseconds.
 const SAY_EVERY: u64 = 1_000_000_000;
+
+/// The rates that an event may be over, as refusals name them.
+const RATES: [&str; 4] = [
+    "limits.events.per_socket",
+    "limits.events.per_user",
+    "limits.events.per_address",
+    "limits.events.per_team",
+];
 
 /// What validation refuses with.
 const VALIDATION: [Code; 6] = [
@@ -30,6 +41,16 @@ pub(super) struct Tally {
     counters: EventCounters,
     /// As in [`Policy::labels`].
     labels: Vec<Counted>,
+    stages: Vec<RefusedAt>,
+    /// As in [`RATES`].
+    over: [Counter; RATES.len()],
+}
+
+/// What one stage refused. A counter is made with the first refusal, since most stages have few codes.
+struct RefusedAt {
+    stage: &'static str,
+    /// As in [`Code::ALL`].
+    counters: Box<[OnceLock<Counter>]>,
 }
 
 struct Counted {
@@ -54,8 +75,12 @@ impl Quiet {
 }
 
 impl Tally {
-    /// Those of this policy, among `counters`.
-    pub fn new(policy: &Policy, counters: &EventCounters) -> Self {
+    /// Those of this policy, among `counters`, for what these stages say.
+    pub fn new(
+        policy: &Policy,
+        counters: &EventCounters,
+        stages: impl Iterator<Item = &'static str>,
+    ) -> Self {
         let labels = policy.labels.iter().map(|label| {
             for code in observable(policy, label) {
                 // It is there from now on, at zero.
@@ -63,7 +88,29 @@ impl Tally {
             }
             Counted { label: label.clone(), counts: counters.of(label), quiet: Quiet::default() }
         });
-        Tally { labels: labels.collect(), counters: counters.clone() }
+        let refused_at =
+            |stage| RefusedAt { stage, counters: Code::ALL.iter().map(|_| OnceLock::new()).collect() };
+        Tally {
+            labels: labels.collect(),
+            stages: stages.map(refused_at).collect(),
+            over: RATES.map(|key| counters.over_limit(key)),
+            counters: counters.clone(),
+        }
+    }
+
+    /// Counts a refusal by who spoke it.
+    pub fn refused(&self, refused: &Refused) {
+        let Refused { stage, reject } = refused;
+        let Some(at) = self.stages.iter().find(|at| at.stage == *stage) else { return };
+        at.counters[reject.code.index()].get_or_init(|| self.counters.refused_at(stage, reject.code)).inc();
+        self.over(refused);
+    }
+
+    fn over(&self, refused: &Refused) {
+        let rule = refused.reject.rule.as_deref();
+        if let Some(at) = RATES.iter().position(|rate| rule == Some(*rate)) {
+            self.over[at].inc();
+        }
     }
 
     /// Counts what became of an event. One of a name that the policy doesn't know is counted by its code only.
@@ -84,6 +131,7 @@ impl Tally {
     fn observed(&self, counted: &Counted, observed: &[Refused], cx: &Context<'_>) {
         counted.counts.observed.inc();
         for (at, refused) in observed.iter().enumerate() {
+            self.over(refused);
             let code = refused.reject.code;
             if observed[..at].iter().all(|earlier| earlier.reject.code != code) {
                 self.counters.observed(&counted.label, code).inc();

@@ -30,6 +30,7 @@ use super::feed::{Batch, Feed};
 use super::session::Session;
 use super::tally::Tally;
 use crate::config::policy::SlowReader;
+use crate::metrics::Traffic;
 use crate::peer::PeerId;
 
 /// Frames handed to the kernel in one `writev`; more gain nothing, and the array lives on the stack.
@@ -55,6 +56,7 @@ pub struct Outlet {
     closed: AtomicBool,
     head_ended: AtomicBool,
     session: OnceLock<Weak<Session>>,
+    traffic: Arc<Traffic>,
     _place: Place,
 }
 
@@ -105,8 +107,14 @@ enum State {
 }
 
 impl Outlet {
-    /// Wraps an accepted stream, which keeps its `place` until it is closed.
-    pub fn new(tcp: TcpStream, remote: SocketAddr, limits: SlowReader, place: Place) -> Arc<Self> {
+    /// Wraps an accepted stream, which keeps its `place` until it is closed and counts its bytes in `traffic`.
+    pub fn new(
+        tcp: TcpStream,
+        remote: SocketAddr,
+        limits: SlowReader,
+        traffic: Arc<Traffic>,
+        place: Place,
+    ) -> Arc<Self> {
         Arc::new(Outlet {
             tcp,
             remote,
@@ -124,6 +132,7 @@ impl Outlet {
             closed: AtomicBool::new(false),
             head_ended: AtomicBool::new(false),
             session: OnceLock::new(),
+            traffic,
             _place: place,
         })
     }
@@ -317,7 +326,9 @@ impl Outlet {
                 SendFlags::NOSIGNAL,
             ),
         };
-        Ok(sent?)
+        let sent = sent?;
+        self.traffic.sent.inc_by(sent as u64);
+        Ok(sent)
     }
 
     fn queue_rest(&self, lane: &mut Lane, batch: &Batch, mut written: usize) {
@@ -361,7 +372,7 @@ impl Outlet {
         now.saturating_duration_since(since) >= self.limits.max_stall
     }
 
-    #[cfg(test)]
+    /// Bytes that wait here, not those in the library's queue.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -440,7 +451,9 @@ impl Outlet {
     /// spares the read that would only find nothing.
     fn try_read(&self, buffer: &mut tokio::io::ReadBuf<'_>) -> io::Result<()> {
         if buffer.remaining() > SMALL_READ {
-            return self.tcp.try_read_buf(buffer).map(drop);
+            let read = self.tcp.try_read_buf(buffer)?;
+            self.traffic.received.inc_by(read as u64);
+            return Ok(());
         }
         let mut filled = None;
         let unfilled = buffer.initialize_unfilled();
@@ -452,6 +465,7 @@ impl Outlet {
         });
         match filled {
             Some(filled) => {
+                self.traffic.received.inc_by(filled as u64);
                 buffer.advance(filled);
                 Ok(())
             }
@@ -481,6 +495,7 @@ impl Outlet {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         };
+        self.traffic.sent.inc_by(taken as u64);
         lane.stalled_since = None;
         self.refused.store(false, Ordering::Relaxed);
         if taken < buffer.len() {
@@ -569,6 +584,7 @@ impl Outlet {
             };
             match written {
                 Ok(written) => {
+                    self.traffic.sent.inc_by(written as u64);
                     lane.advance(written);
                     self.waiting.fetch_sub(written, Ordering::Release);
                     lane.stalled_since = None;

@@ -76,7 +76,7 @@ mod tests {
         tcp.writable().await.unwrap();
         socket2::SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
         let limits = SlowReader { max_queued: 1 << 20, max_stall: Duration::from_secs(10) };
-        let outlet = Outlet::new(tcp, remote, limits, Box::new(()));
+        let outlet = Outlet::new(tcp, remote, limits, Arc::default(), Box::new(()));
         let mut io = OutletIo::new(outlet.clone());
         let mut write = || {
             let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -106,7 +106,7 @@ mod tests {
         tcp.writable().await.unwrap();
         socket2::SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
         let limits = SlowReader { max_queued, max_stall: Duration::from_secs(10) };
-        let outlet = Outlet::new(tcp, remote, limits, Box::new(()));
+        let outlet = Outlet::new(tcp, remote, limits, Arc::default(), Box::new(()));
         let sessions = Sessions::new(Arc::default(), Arc::new(DecisionLog::off(Arc::default())));
         let session = sessions.open(remote.ip(), HeaderMap::new(), Box::new(()));
         assert!(session.bind_websocket(&outlet));

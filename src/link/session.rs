@@ -19,6 +19,7 @@ use super::tally::Tally;
 use super::websocket::GOING_AWAY;
 use crate::decision_log::allowance::Allowance;
 use crate::decision_log::{DecisionLog, Who};
+use crate::link::peak::Peak;
 use crate::metrics::{CloseReason, Metrics};
 use crate::peer::{Peer, PeerId};
 use crate::revocation::Index;
@@ -122,6 +123,20 @@ impl Session {
             Some(Some(outlet)) if !outlet.is_closed() => Carrier::WebSocket(outlet),
             Some(_) => Carrier::Gone,
         }
+    }
+
+    /// Bytes of events that wait for its client, here and in the library.
+    pub fn queued(&self) -> u64 {
+        let ours = match self.carrier() {
+            Carrier::WebSocket(outlet) => outlet.waiting() as u64,
+            Carrier::Polling | Carrier::Gone => 0,
+        };
+        ours + self.tally.queued_bytes()
+    }
+
+    /// Whether somebody is admitted on it.
+    pub fn is_admitted(&self) -> bool {
+        matches!(&*self.tenant.lock(), Tenant::Peer { .. })
     }
 
     /// Whether it has been a WebSocket from its first request on.
@@ -297,6 +312,22 @@ pub struct Sessions {
     closer: OnceLock<Box<dyn PollingCloser>>,
     metrics: Arc<Metrics>,
     log: Arc<DecisionLog>,
+    peak: Mutex<Peak>,
+}
+
+/// What a look at all sessions tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Sessions on a WebSocket: those that nobody is admitted on, and the others.
+    pub websocket: [usize; 2],
+    /// Sessions that poll, likewise.
+    pub polling: [usize; 2],
+    /// Bytes that wait for clients.
+    pub queued: u64,
+    /// Bytes that wait for the one for whom most do.
+    pub queued_most: u64,
+    /// The most that has waited for one in the last minute or two.
+    pub queued_peak: u64,
 }
 
 impl Sessions {
@@ -308,6 +339,7 @@ impl Sessions {
             closer: OnceLock::new(),
             metrics,
             log,
+            peak: Mutex::default(),
         })
     }
 
@@ -376,7 +408,9 @@ impl Sessions {
 
     /// Closes what is overdue: expired tokens, sessions that nobody was admitted on, readers that stopped reading.
     pub fn sweep(&self, now: Instant, wall: SystemTime) {
+        let mut most = 0;
         for session in self.snapshot() {
+            most = most.max(session.queued());
             session.forgive();
             self.settle(&session, now);
             let stalled = match session.carrier() {
@@ -395,6 +429,27 @@ impl Sessions {
                 drop(session.close(reason));
             }
         }
+        self.peak.lock().saw(most, now);
+    }
+
+    /// What a look at all of them tells.
+    pub fn survey(&self, now: Instant) -> Survey {
+        let mut survey = Survey::default();
+        for session in self.snapshot() {
+            let queued = session.queued();
+            survey.queued += queued;
+            survey.queued_most = survey.queued_most.max(queued);
+            let state = usize::from(session.is_admitted());
+            match session.carrier() {
+                Carrier::WebSocket(_) => survey.websocket[state] += 1,
+                Carrier::Polling => survey.polling[state] += 1,
+                Carrier::Gone => {}
+            }
+        }
+        let mut peak = self.peak.lock();
+        peak.saw(survey.queued_most, now);
+        survey.queued_peak = peak.at(now);
+        survey
     }
 
     /// Closes every session whose token these revoke, and returns how many that were.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flowgate::config::policy::Label;
 use flowgate::config::{Loaded, Problems, Sources, load};
@@ -65,13 +66,23 @@ fn every_metric_is_explained_and_nothing_else() {
     metrics.events.of(&Label { event: "e".into(), kind: "t".into() });
     metrics.events.observed(&Label { event: "e".into(), kind: "t".into() }, Code::RateLimited);
     metrics.events.rules.of("r");
+    metrics.events.refused_at("s", Code::RateLimited);
+    metrics.events.over_limit("k");
     metrics.audience.of("a");
+    metrics.surveyed.sessions("s", "t", 1);
+    metrics.surveyed.limit("k", 1);
+    metrics.surveyed.not_ready("w", true);
+    metrics.surveyed.keys("i", true, Some(Duration::from_secs(1)));
     let text = metrics.render().unwrap();
     // Counters' samples end in `_total`, their families do not (OpenMetrics 1.0, "Counter").
     let series: BTreeSet<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
         .collect();
     assert!(series.contains("flowgate_refusals_total"), "{series:?}");
     let page = read("docs/metrics.md");

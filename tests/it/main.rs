@@ -18,6 +18,7 @@ mod internal;
 mod jwks;
 mod keys;
 mod limits;
+mod metrics;
 mod modes;
 mod order;
 mod plugin;

@@ -126,18 +126,51 @@ test('the alert rules are rules, and speak when they should and only then', asyn
   assert.equal(config.code, 0, config.stdout + config.stderr);
 });
 
-test('alerts name series that flowgate has', async (t) => {
+/** Every query of the dashboard, with Grafana's variables as it would fill them in. */
+function queries() {
+  const { panels, annotations, templating } = JSON.parse(read('grafana/flowgate.json'));
+  const filled = (query) =>
+    query.replaceAll('$__rate_interval', '1m').replaceAll('$instance', '.*').replaceAll('$job', 'flowgate');
+  const shown = panels.flatMap(({ targets = [] }) => targets).concat(annotations.list).map(({ expr }) => filled(expr));
+  const asked = templating.list.filter(({ type }) => type === 'query').map(({ query }) => filled(query));
+  return { shown, asked };
+}
+
+test('the dashboard has a query in every panel, and each is one', async (t) => {
+  const dashboard = JSON.parse(read('grafana/flowgate.json'));
+  const ids = dashboard.panels.map(({ id }) => id);
+  assert.equal(new Set(ids).size, ids.length);
+  for (const { title, type, targets, gridPos } of dashboard.panels) {
+    assert.ok(type === 'row' || targets.length > 0, title);
+    assert.ok(gridPos.x + gridPos.w <= 24, title);
+  }
+  // Grafana has no check of its own; Prometheus reads its queries as the expressions of rules.
+  const { shown } = queries();
+  const rules = shown.map((expr, at) => ({ record: `panel:${at}`, expr }));
+  const file = path.join(temporary(t), 'rules.yml');
+  // JSON is YAML.
+  writeFileSync(file, JSON.stringify({ groups: [{ name: 'dashboard', rules }] }));
+  const checked = await tool('promtool', ['check', 'rules', file]);
+  assert.equal(checked.code, 0, checked.stdout + checked.stderr);
+});
+
+test('alerts and dashboard name only series that flowgate has', async (t) => {
   // Rules have series of their own.
-  const rules = `[[rules]]\nname = "r"\non = ["*"]\nallow_if = "true"\n[[audience]]\nname = "a"\non = ["*"]\nhear_if = "true"\n`;
+  const rules = `[[rules]]\nname = "r"\non = ["*"]\nallow_if = "true"\nmode = "observe"\n[[audience]]\nname = "a"\non = ["*"]\nhear_if = "true"\n`;
   const { paths, remove } = writeConfig([ONE_ISSUER, rules]);
   t.after(remove);
   const server = await Flowgate.start(paths);
   t.after(() => server.kill());
   const series = await (await fetch(`${server.internalUrl}/metrics`)).text();
-  const there = new Set([...series.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => (kind === 'counter' ? `${name}_total` : name)));
-  const named = [...read('prometheus/alerts.yml').matchAll(/\b(?:flowgate|process)_[a-z_]+\b/g)].map(([name]) => name);
-  assert.ok(named.length > 10);
-  assert.deepEqual(named.filter((name) => !there.has(name)), []);
+  const suffix = { counter: '_total', info: '_info' };
+  const there = new Set([...series.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => name + (suffix[kind] ?? '')));
+  // Of keys that are fetched, which this server has none of; and of refusals, of which there are none yet.
+  for (const name of ['flowgate_keys_age_seconds', 'flowgate_event_refusals_total']) there.add(name);
+  const { shown, asked } = queries();
+  const texts = [read('prometheus/alerts.yml'), ...shown, ...asked];
+  const named = texts.flatMap((text) => [...text.matchAll(/\b(?:flowgate|process)_[a-z_]+\b/g)].map(([name]) => name));
+  assert.ok(named.length > 40);
+  assert.deepEqual([...new Set(named.filter((name) => !there.has(name)))], []);
 });
 
 /** Fails where there is neither such a file nor such a folder. */

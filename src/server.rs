@@ -151,8 +151,14 @@ impl Builder {
         let protocol = protocol(&policy, &path);
         sessions
             .set_closer(Box::new(Closer { protocol: protocol.clone(), path: policy.server.path.clone() }));
-        let front =
-            Arc::new(Front::new(current.clone(), caps.clone(), sessions.clone(), metrics.clone(), protocol));
+        let front = Arc::new(Front::new(
+            current.clone(),
+            caps.clone(),
+            sessions.clone(),
+            metrics.clone(),
+            log.clone(),
+            protocol,
+        ));
         let (public_addr, internal_addr) = (public.local_addr()?, internal.local_addr()?);
         let connections = Arc::<Connections>::default();
         let tls = policy.server.tls.as_ref().map(Tls::new).transpose()?.map(Arc::new);

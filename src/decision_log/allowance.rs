@@ -15,6 +15,13 @@ pub const MOST_PER_CONNECTION: u32 = 20;
 /// Lines about refusals that all connections of one client address may have in a second, and those that come and go.
 pub const MOST_PER_ADDRESS: u32 = 200;
 
+/// Lines about HTTP requests that were turned away, which one client address may have in a second: they cost whoever sends them
+/// next to nothing. They are counted apart, so that they take no line from what was refused to connections.
+pub const MOST_HANDSHAKES_PER_ADDRESS: u32 = 20;
+
+/// Such lines of all addresses together.
+pub const MOST_HANDSHAKES: u32 = 200;
+
 /// Addresses are counted in so many slots; those that fall into one share what it may.
 const SLOTS: usize = 1024;
 
@@ -78,15 +85,18 @@ pub(super) struct Addresses {
     slots: Box<[Allowance]>,
     /// So that nobody can choose an address that shares another's slot.
     hasher: RandomState,
+    /// Lines that each may have in a second.
+    most: u32,
     suppressed: AtomicU32,
 }
 
 impl Addresses {
-    /// Nothing is spent.
-    pub fn new() -> Self {
+    /// Nothing is spent of so many lines a second.
+    pub fn new(most: u32) -> Self {
         Addresses {
             slots: (0..SLOTS).map(|_| Allowance::default()).collect(),
             hasher: RandomState::new(),
+            most,
             suppressed: AtomicU32::new(0),
         }
     }
@@ -94,7 +104,7 @@ impl Addresses {
     /// Asks for one line about this address.
     pub fn spend(&self, address: IpAddr, second: u32) -> bool {
         let slot = self.hasher.hash_one(AddressKey::from(address)) as usize % SLOTS;
-        let may = self.slots[slot].spend(second, MOST_PER_ADDRESS) != Spent::Exceeded;
+        let may = self.slots[slot].spend(second, self.most) != Spent::Exceeded;
         if !may {
             self.suppressed.fetch_add(1, Ordering::Relaxed);
         }
@@ -104,6 +114,41 @@ impl Addresses {
     /// How many lines were not allowed since this was asked last.
     pub fn take_suppressed(&self) -> u32 {
         self.suppressed.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// The allowances of requests that were turned away before there was a connection's own.
+pub(super) struct Handshakes {
+    addresses: Addresses,
+    all: Allowance,
+    suppressed: AtomicU32,
+}
+
+impl Handshakes {
+    /// Nothing is spent.
+    pub fn new() -> Self {
+        Handshakes {
+            addresses: Addresses::new(MOST_HANDSHAKES_PER_ADDRESS),
+            all: Allowance::default(),
+            suppressed: AtomicU32::new(0),
+        }
+    }
+
+    /// Asks for one line about a request of this address.
+    pub fn spend(&self, address: IpAddr, second: u32) -> bool {
+        if !self.addresses.spend(address, second) {
+            return false;
+        }
+        let may = self.all.spend(second, MOST_HANDSHAKES) != Spent::Exceeded;
+        if !may {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// How many lines were not allowed since this was asked last.
+    pub fn take_suppressed(&self) -> u32 {
+        self.addresses.take_suppressed().saturating_add(self.suppressed.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -140,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_own_and_what_is_left_out_is_counted_once() {
-        let addresses = Addresses::new();
+        let addresses = Addresses::new(MOST_PER_ADDRESS);
         let flooder = IpAddr::from([192, 0, 2, 1]);
         let allowed = (0..1000).filter(|_| addresses.spend(flooder, 1)).count();
         assert_eq!(allowed, MOST_PER_ADDRESS as usize);
@@ -154,9 +199,22 @@ mod tests {
 
     #[test]
     fn one_network_of_ipv6_is_one_address() {
-        let addresses = Addresses::new();
+        let addresses = Addresses::new(MOST_PER_ADDRESS);
         let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
         let allowed = (0..1000).filter(|last| addresses.spend(address(*last), 1)).count();
         assert_eq!(allowed, MOST_PER_ADDRESS as usize);
+    }
+
+    #[test]
+    fn requests_that_were_turned_away_are_few_of_one_address_and_of_all() {
+        let handshakes = Handshakes::new();
+        let of = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, last, 0, 0, 0, 1]);
+        let asked = |last, times, second| (0..times).filter(|_| handshakes.spend(of(last), second)).count();
+        assert_eq!(asked(0, 1000, 1), MOST_HANDSHAKES_PER_ADDRESS as usize);
+        assert_eq!(handshakes.take_suppressed(), 1000 - MOST_HANDSHAKES_PER_ADDRESS);
+        let others: usize = (1..1000).map(|last| asked(last, 1, 1)).sum();
+        assert_eq!(others, (MOST_HANDSHAKES - MOST_HANDSHAKES_PER_ADDRESS) as usize);
+        assert_eq!(handshakes.take_suppressed() as usize, 999 - others);
+        assert_eq!(asked(0, 1, 2), 1);
     }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use self::allowance::{Addresses, Allowance, MOST_PER_CONNECTION, Spent};
+use self::allowance::{Addresses, Allowance, Handshakes, MOST_PER_ADDRESS, MOST_PER_CONNECTION, Spent};
 pub use self::file::LogFile;
 pub use self::record::{Kind, Outcome, Record, Teams, Who};
 use self::writer::{Orders, Writer};
@@ -55,6 +55,7 @@ struct Running {
     queue: SyncSender<Message>,
     orders: Arc<Orders>,
     addresses: Addresses,
+    handshakes: Handshakes,
 }
 
 /// What the writer finds in its queue.
@@ -112,7 +113,12 @@ impl DecisionLog {
             let orders = Arc::<Orders>::default();
             Writer::new(records, orders.clone(), self.metrics.clone()).start()?;
             // The other one, should two have come here at once, ends with its queue.
-            let _ = self.running.set(Running { queue, orders, addresses: Addresses::new() });
+            let _ = self.running.set(Running {
+                queue,
+                orders,
+                addresses: Addresses::new(MOST_PER_ADDRESS),
+                handshakes: Handshakes::new(),
+            });
         }
         Ok(file)
     }
@@ -164,6 +170,13 @@ impl DecisionLog {
         }
     }
 
+    /// Whether there may be one line more about a request of this address that was turned away before it had a session;
+    /// `false` where the log is off. What there may not be is counted, and said likewise.
+    pub fn may_turn_away(&self, address: IpAddr, now: Instant) -> bool {
+        let running = self.running.get().filter(|_| self.is_on());
+        running.is_some_and(|running| running.handshakes.spend(address, self.second(now)))
+    }
+
     /// Says what a connection's allowance had to leave out, once the second that it was for is over.
     pub fn settle(&self, allowance: &Allowance, id: PeerId, now: Instant) {
         self.suppressed(Some(id), allowance.settle(self.second(now)));
@@ -176,7 +189,9 @@ impl DecisionLog {
 
     /// Says what the addresses' allowances had to leave out since it was called last.
     pub fn settle_addresses(&self) {
-        self.suppressed(None, self.running.get().map_or(0, |running| running.addresses.take_suppressed()));
+        let Some(running) = self.running.get() else { return };
+        self.suppressed(None, running.addresses.take_suppressed());
+        self.suppressed(None, running.handshakes.take_suppressed());
     }
 
     /// Writes that a connection was closed from this side, unless the client itself asked for it or an admission that was

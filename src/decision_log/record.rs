@@ -29,6 +29,8 @@ const LONGEST_REASON: usize = 400;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
+    /// An HTTP request that was turned away before it had a session.
+    Handshake,
     /// A CONNECT.
     Admission,
     /// An event.
@@ -62,6 +64,8 @@ pub enum Who {
     Nobody,
     /// Whoever brought the admin token.
     Admin,
+    /// An address, before there is a session.
+    Address(IpAddr),
     /// A connection on which nobody has been admitted.
     Stranger(PeerId, IpAddr),
     /// A connection of which nothing else is known here.
@@ -167,6 +171,7 @@ impl Record {
     fn line(&self) -> Line<'_> {
         let (connection, address, peer) = match &self.who {
             Who::Nobody | Who::Admin => (None, None, None),
+            Who::Address(address) => (None, Some(*address), None),
             Who::Stranger(id, address) => (Some(*id), Some(*address), None),
             Who::Connection(id) => (Some(*id), None, None),
             Who::Peer(peer) => (Some(peer.id()), Some(peer.address()), Some(&**peer)),

@@ -21,7 +21,12 @@ fn switched_on(path: &Path, sample: f64) -> DecisionLog {
 fn stuck() -> (DecisionLog, Receiver<Message>) {
     let log = DecisionLog::off(Arc::default());
     let (queue, records) = sync_channel(QUEUE);
-    let running = Running { queue, orders: Arc::default(), addresses: Addresses::new() };
+    let running = Running {
+        queue,
+        orders: Arc::default(),
+        addresses: Addresses::new(MOST_PER_ADDRESS),
+        handshakes: Handshakes::new(),
+    };
     assert!(log.running.set(running).is_ok());
     log.share.store(1, Ordering::Relaxed);
     (log, records)

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use super::caps::{Caps, TurnedAway};
 use super::query::Query;
 use super::{caps, handshake, origin, proxy};
 use crate::config::policy::{Policy, TokenSource};
+use crate::decision_log::{DecisionLog, Kind, Outcome, Record, Who};
 use crate::edition::Current;
 use crate::link::inbound::{SAMPLE, judge};
 use crate::link::outlet::Outlet;
@@ -50,6 +51,7 @@ pub struct Front {
     caps: Arc<Caps>,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
+    log: Arc<DecisionLog>,
     protocol: Protocol,
     draining: AtomicBool,
 }
@@ -59,16 +61,20 @@ struct Turn {
     status: StatusCode,
     code: Code,
     retry_after: Option<Duration>,
+    /// What is wrong, where the code alone does not say.
+    why: Option<&'static str>,
+    /// It spoke for a session, or was meant to.
+    is_of_session: bool,
 }
 
 impl Turn {
     fn new(status: StatusCode, code: Code) -> Self {
-        Turn { status, code, retry_after: None }
+        Turn { status, code, retry_after: None, why: None, is_of_session: false }
     }
 
     fn malformed(why: &'static str) -> Self {
         tracing::debug!(why, "malformed request");
-        Turn::new(StatusCode::BAD_REQUEST, Code::Malformed)
+        Turn { why: Some(why), ..Turn::new(StatusCode::BAD_REQUEST, Code::Malformed) }
     }
 }
 
@@ -78,7 +84,7 @@ impl From<TurnedAway> for Turn {
             Code::Full => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::TOO_MANY_REQUESTS,
         };
-        Turn { status, code: turned_away.code, retry_after: Some(turned_away.retry_after) }
+        Turn { retry_after: Some(turned_away.retry_after), ..Turn::new(status, turned_away.code) }
     }
 }
 
@@ -89,9 +95,10 @@ impl Front {
         caps: Arc<Caps>,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
+        log: Arc<DecisionLog>,
         protocol: Protocol,
     ) -> Self {
-        Front { current, caps, sessions, metrics, protocol, draining: AtomicBool::new(false) }
+        Front { current, caps, sessions, metrics, log, protocol, draining: AtomicBool::new(false) }
     }
 
     /// The policy in force.
@@ -116,12 +123,29 @@ impl Front {
 
     /// Answers one request that came in on `outlet`, by this policy.
     pub async fn answer(&self, policy: &Policy, outlet: Arc<Outlet>, request: Request<Incoming>) -> Answer {
+        // Only for the log, since the request is gone by the time that it is refused.
+        let address = self.log.is_on().then(|| client_address(policy, &outlet, request.headers()));
         match self.pass(policy, outlet, request).await {
             Ok(answer) => answer,
             Err(turn) => {
                 self.metrics.refused(turn.code);
+                if let Some(address) = address {
+                    self.record(&turn, address);
+                }
                 refusal(&turn)
             }
+        }
+    }
+
+    /// Has the decision log say that a handshake was turned away, and why. What the request said has no place there.
+    fn record(&self, turn: &Turn, address: IpAddr) {
+        if !turn.is_of_session && self.log.may_turn_away(address, Instant::now()) {
+            self.log.write(Record {
+                outcome: Some(Outcome::Refused),
+                code: Some(turn.code.as_str()),
+                why: turn.why.map(Into::into),
+                ..Record::new(Kind::Handshake, Who::Address(address), SystemTime::now())
+            });
         }
     }
 
@@ -154,23 +178,37 @@ impl Front {
             None if parts.method != Method::GET => Err(Turn::malformed("a session is opened with GET")),
             None => self.open(policy, outlet, &mut parts, &query).await,
             Some(sid) => {
-                let session = self.sessions.find(sid).ok_or_else(|| Turn::malformed("unknown session"))?;
-                if session.closing().is_some() {
-                    return Err(Turn::malformed("session is closed"));
-                }
-                if server.bind_sessions_to_address
-                    && AddressKey::from(client_address(policy, &outlet, &parts)) != session.address().into()
-                {
-                    // Answered like an unknown one: it does not say that there is such a session.
-                    return Err(Turn::malformed("session of another address"));
-                }
-                match (query.is_websocket, &parts.method) {
-                    (true, _) => self.upgrade(policy, &session, &outlet, &mut parts, &query).await,
-                    (false, &Method::GET) => self.poll(policy, &session, &mut parts, &query).await,
-                    (false, &Method::POST) => self.post(policy, &session, &mut parts, &query, body).await,
-                    (false, _) => Err(Turn::malformed("polling uses GET and POST")),
-                }
+                let answered = self.speak(policy, sid, outlet, &mut parts, &query, body).await;
+                answered.map_err(|turn| Turn { is_of_session: true, ..turn })
             }
+        }
+    }
+
+    /// A request that speaks for a session.
+    async fn speak(
+        &self,
+        policy: &Policy,
+        sid: &str,
+        outlet: Arc<Outlet>,
+        parts: &mut request::Parts,
+        query: &Query<'_>,
+        body: Incoming,
+    ) -> Result<Answer, Turn> {
+        let session = self.sessions.find(sid).ok_or_else(|| Turn::malformed("unknown session"))?;
+        if session.closing().is_some() {
+            return Err(Turn::malformed("session is closed"));
+        }
+        if policy.server.bind_sessions_to_address
+            && AddressKey::from(client_address(policy, &outlet, &parts.headers)) != session.address().into()
+        {
+            // Answered like an unknown one: it does not say that there is such a session.
+            return Err(Turn::malformed("session of another address"));
+        }
+        match (query.is_websocket, &parts.method) {
+            (true, _) => self.upgrade(policy, &session, &outlet, parts, query).await,
+            (false, &Method::GET) => self.poll(policy, &session, parts, query).await,
+            (false, &Method::POST) => self.post(policy, &session, parts, query, body).await,
+            (false, _) => Err(Turn::malformed("polling uses GET and POST")),
         }
     }
 
@@ -185,9 +223,10 @@ impl Front {
         if self.is_draining() {
             let code = Code::Draining;
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Turn { status, code, retry_after: Some(DRAINING_RETRY + caps::jitter()) });
+            let retry_after = Some(DRAINING_RETRY + caps::jitter());
+            return Err(Turn { retry_after, ..Turn::new(status, code) });
         }
-        let address = client_address(policy, &outlet, parts);
+        let address = client_address(policy, &outlet, &parts.headers);
         let is_proxy = proxy::is_trusted(address, &policy.server.trusted_proxies);
         let slot = self.caps.take(address, is_proxy)?;
         let session = self.sessions.open(address, credentials(policy, &parts.headers), Box::new(slot));
@@ -261,8 +300,8 @@ impl Front {
 }
 
 /// Who the request comes from, behind trusted proxies.
-fn client_address(policy: &Policy, outlet: &Outlet, parts: &request::Parts) -> IpAddr {
-    proxy::client_address(outlet.remote().ip(), &parts.headers, &policy.server.trusted_proxies)
+fn client_address(policy: &Policy, outlet: &Outlet, headers: &HeaderMap) -> IpAddr {
+    proxy::client_address(outlet.remote().ip(), headers, &policy.server.trusted_proxies)
 }
 
 /// The whole body, refused before it is buffered when it says that it is too large, and while it is when it is.

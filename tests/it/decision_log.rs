@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::harness::http::{Http, POLLING, get};
 use crate::harness::process::{Process, flowgate};
 use crate::harness::websocket::RawSocket;
 use crate::harness::{BASE, SECRET_VARIABLE, member, metric, mint, secret, until, write_settings};
@@ -187,6 +188,70 @@ async fn a_flood_of_refusals_is_a_line_with_its_number_and_hides_nobody() {
     let of_ann =
         lines(&path).into_iter().find(|line| line["connection"] == "c2" && line["outcome"] == "refused");
     assert_eq!(of_ann.unwrap()["code"], "unknown_type");
+}
+
+#[tokio::test]
+async fn handshakes_that_are_turned_away_are_lines_without_what_they_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let limits =
+        "[limits.connections]\ntotal = 1\nper_ip = 1\n[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
+    let process = Process::serve(&format!("{limits}{}", settings(&path)));
+    let ask = async |target: &str, headers: &[(&str, &str)]| {
+        get(process.public, target, &[headers, &[("Authorization", "Bearer needle-1")]].concat()).await
+    };
+    let client = ("X-Forwarded-For", "192.0.2.7");
+    let held = ask(POLLING, &[client]).await;
+    assert_eq!(held.status, 200);
+    let evil = ("Origin", "https://needle-2.example");
+    assert_eq!(ask(POLLING, &[client, evil]).await.status, 403);
+    assert_eq!(ask("/needle-3", &[client]).await.status, 404);
+    assert_eq!(ask("/socket.io/?EIO=4&transport=needle-4", &[client]).await.status, 400);
+    assert_eq!(ask(POLLING, &[client]).await.status, 429);
+    assert_eq!(ask(POLLING, &[("X-Forwarded-For", "192.0.2.8")]).await.status, 503);
+    // Of a session, though of none that there is: no handshake.
+    assert_eq!(ask(&format!("{POLLING}&sid=needle-5"), &[client]).await.status, 400);
+    let expected = [
+        json!(["refused", "192.0.2.7", "origin"]),
+        json!(["refused", "192.0.2.7", "not_found"]),
+        json!(["refused", "192.0.2.7", "malformed"]),
+        json!(["refused", "192.0.2.7", "too_many_requests"]),
+        json!(["refused", "192.0.2.8", "full"]),
+    ];
+    let found = || lines(&path).into_iter().filter(|line| line["kind"] == "handshake").collect::<Vec<_>>();
+    until("all are told", async || found().len() >= expected.len()).await;
+    let shown: Vec<_> = found().iter().map(|line| fields(line, &["outcome", "address", "code"])).collect();
+    assert_eq!(shown, expected);
+    found().iter().for_each(assert_described);
+    assert!(found()[2]["why"].is_string(), "{:?}", found()[2]);
+    assert!(!fs::read_to_string(&path).unwrap().contains("needle"));
+}
+
+#[tokio::test]
+async fn a_flood_of_handshakes_is_few_lines_and_a_number_and_takes_none_of_others() {
+    const FLOOD: u64 = 3_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let process = Process::serve(&settings(&path));
+    let mut ann = RawSocket::join(process.public, &member("ann", &["red"])).await;
+    let mut http = Http::to(process.public).await;
+    for _ in 0..FLOOD {
+        assert_eq!(http.request("GET", "/socket.io/?EIO=3", &[], "").await.status, 400);
+    }
+    // At the same address, and in the same second as the last of them.
+    assert_eq!(ann.ask(r#"{"type":"nope"}"#).await["code"], "unknown_type");
+    let told = || {
+        let all = lines(&path);
+        let handshakes = all.iter().filter(|line| line["kind"] == "handshake").count() as u64;
+        let suppressed = all.iter().filter(|line| line["kind"] == "suppressed");
+        (handshakes, suppressed.map(|line| line["count"].as_u64().unwrap()).sum::<u64>())
+    };
+    until("the rest is told", async || told().0 + told().1 == FLOOD).await;
+    assert!(told().1 > FLOOD / 2, "{:?}", told());
+    let refused =
+        lines(&path).into_iter().find(|line| line["kind"] == "event" && line["outcome"] == "refused");
+    assert_eq!(refused.unwrap()["code"], "unknown_type");
+    assert_eq!(metric(process.internal, "flowgate_refusals_total{code=\"malformed\"}").await, FLOOD as f64);
 }
 
 #[test]

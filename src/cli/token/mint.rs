@@ -83,6 +83,9 @@ pub(super) fn mint_token(args: &MintArgs, load: LoadPolicy<'_>, now: SystemTime)
         },
         (_, None) => None,
     };
+    if let Some(policy) = &policy {
+        check_lifetime(args, issuer, policy)?;
+    }
     let signer = signer(args, issuer)?;
     let claims = claims(args, issuer, policy.as_ref(), now)?;
     signer.token(args.kid.as_deref(), &claims)
@@ -97,6 +100,33 @@ fn issuer_named<'a>(name: &str, policy: &'a Policy) -> Result<&'a Issuer, Failur
             format!("--issuer {name:?}: the configuration has no such issuer, only: {}", known.join(", ")),
         )
     })
+}
+
+/// A token that the server would refuse is not worth having, unless somebody writes its `exp` or `iat` by hand to see that.
+fn check_lifetime(args: &MintArgs, issuer: Option<&Issuer>, policy: &Policy) -> Result<(), Failure> {
+    if args.claim.iter().any(|(name, _)| name == "exp" || name == "iat") {
+        return Ok(());
+    }
+    let issuers = policy.auth.issuers.iter();
+    let (most, whose) = match issuer {
+        Some(issuer) => (issuer.max_lifetime, format!("max_lifetime of issuer {:?} is", issuer.name)),
+        None => {
+            let longest = issuers.map(|issuer| issuer.max_lifetime).max().unwrap_or(policy.auth.max_lifetime);
+            (longest, "no issuer's max_lifetime is more than".into())
+        }
+    };
+    if args.ttl <= most {
+        return Ok(());
+    }
+    let most = humantime::format_duration(most);
+    Err(Failure::new(
+        USAGE,
+        format!(
+            "--ttl {}: a server with this configuration refuses such a token as token_invalid, since {whose} {most}; \
+             write {most} or less, or raise auth.max_lifetime. To have such a token all the same, give its exp with --claim",
+            humantime::format_duration(args.ttl)
+        ),
+    ))
 }
 
 fn claims(

@@ -220,3 +220,26 @@ fn the_arguments_are_consistent() {
     Cli::command().debug_assert();
     assert!(Cli::from_arg_matches(&Cli::command().get_matches_from(["flowgate", "verify"])).is_ok());
 }
+
+#[test]
+fn what_the_server_would_refuse_for_its_length_is_not_minted() {
+    assert!(mint_with("--issuer app --sub u --ttl 24h").is_ok(), "exp - iat may be max_lifetime");
+    for line in ["--issuer app --sub u --ttl 3d", "--issuer app --sub u --ttl 86401s"] {
+        let failure = mint_with(line).unwrap_err();
+        assert_eq!(failure.code, USAGE);
+        for words in ["token_invalid", "max_lifetime of issuer \"app\" is 1day", "auth.max_lifetime"] {
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
+    }
+    let pem = keys("p256.pem");
+    let own = format!("--config app.toml --private-key-file {} --sub u --ttl 3d", pem.display());
+    let failure = mint_with(&own).unwrap_err();
+    assert!(failure.message.contains("no issuer's max_lifetime is more than 1day"), "{}", failure.message);
+    // Nobody knows which server it is for.
+    let alone = format!("--private-key-file {} --sub u --ttl 3d", pem.display());
+    assert!(mint_with(&alone).is_ok());
+    // Somebody wants to see it refused, and is right about it.
+    let token = mint_with("--issuer app --sub u --ttl 3d --claim exp=9999999999").unwrap();
+    let failure = verify_with("", &token, SystemTime::now()).unwrap_err();
+    assert!(failure.message.contains("token_invalid"), "{}", failure.message);
+}

@@ -66,6 +66,7 @@ pub struct Event<'a> {
     unread: Unread<'a>,
     label: Option<usize>,
     observed: Vec<Refused>,
+    over: Option<Reject>,
     only_teams: Option<Vec<Arc<str>>>,
 }
 
@@ -96,6 +97,7 @@ impl<'a> Event<'a> {
             unread: Unread::default(),
             label: None,
             observed: Vec::new(),
+            over: None,
             only_teams: None,
         })
     }
@@ -164,6 +166,21 @@ impl<'a> Event<'a> {
     /// The same, taken out.
     pub(crate) fn take_observed(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.observed)
+    }
+
+    /// Notes that it is over its sender's rate, which it is to wait for instead of being refused.
+    pub(crate) fn set_over(&mut self, over: Reject) {
+        self.over = Some(over);
+    }
+
+    /// The refusal that it would have met, had it not been left to wait.
+    pub(crate) fn over(&self) -> Option<&Reject> {
+        self.over.as_ref()
+    }
+
+    /// The same, taken out.
+    pub(crate) fn take_over(&mut self) -> Option<Reject> {
+        self.over.take()
     }
 
     /// Relays the event to these teams at most: to those among them that it would have reached anyway, also after what

@@ -469,6 +469,8 @@ pub struct Metrics {
     pub events_accepted: Counter,
     /// Accepted events that wait for the end of a window (`relay.coalesce`).
     pub held_by_window: HeldCounts,
+    /// Accepted events that wait for their sender's rate (`limits.events.on_limit`).
+    pub held_by_limit: HeldCounts,
     /// Copies of events handed to members.
     pub deliveries: Counter,
     /// Bytes on the wire.
@@ -577,6 +579,7 @@ impl Metrics {
             admissions: counter(registry, "admissions", "Sockets admitted"),
             events_accepted: counter(registry, "events_accepted", "Events relayed, or held to be"),
             held_by_window: held("window"),
+            held_by_limit: held("limit"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
             traffic: Arc::new(traffic),
             surveyed,

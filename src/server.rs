@@ -39,6 +39,7 @@ use crate::namespace;
 use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::coalesce::Coalescer;
+use crate::relay::later::Later;
 use crate::relay::local::Rooms;
 use crate::revocation::Revocations;
 use crate::survey::Surveyor;
@@ -76,6 +77,7 @@ pub struct Server {
     front: Arc<Front>,
     sessions: Arc<Sessions>,
     coalescer: Arc<Coalescer>,
+    later: Arc<Later>,
     current: Arc<Current>,
     log: Arc<DecisionLog>,
     public: SocketAddr,
@@ -120,6 +122,7 @@ impl Builder {
         let rooms = Rooms::new(metrics.clone());
         let coalescer = Coalescer::new(rooms.clone(), &metrics);
         coalescer.set(policy.relay.coalesce).await;
+        let later = Later::new(coalescer.clone(), &metrics);
         let sessions = Sessions::new(metrics.clone(), log.clone());
         let kept = policy.revocation.store.as_ref();
         let revocations = Arc::new(Revocations::open(kept).map_err(|problem| Problems(vec![problem]))?);
@@ -145,6 +148,7 @@ impl Builder {
             current: current.clone(),
             rooms,
             coalescer: coalescer.clone(),
+            later: later.clone(),
             metrics: metrics.clone(),
             log: log.clone(),
         });
@@ -173,6 +177,7 @@ impl Builder {
             owned(forget_revocations(current.clone(), revoker)),
             owned(sweep(sessions.clone(), connections, caps, path)),
             owned(coalescer.clone().run()),
+            owned(later.clone().run()),
         ];
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         let server = Server {
@@ -183,6 +188,7 @@ impl Builder {
             front,
             sessions,
             coalescer,
+            later,
             current,
             log,
         };
@@ -223,7 +229,8 @@ impl Server {
 
     async fn drain(&self, spread: Duration) {
         // What waits goes while there is somebody to hear it, and what still comes waits no more.
-        if self.coalescer.is_on() {
+        let waited = self.later.finish();
+        if waited || self.coalescer.is_on() {
             self.coalescer.set(None).await;
             // Who polls has its answer made in a task of its own.
             tokio::time::sleep(DRAIN_STEP).await;

@@ -275,8 +275,19 @@ pub struct EventLimits {
     pub per_address: EventLimit,
     /// Into one team.
     pub per_team: EventLimit,
+    /// What follows for an event over `per_socket` or `per_user`, where these are enforced.
+    pub on_limit: OnLimit,
     /// Refused events after which the connection is closed.
     pub disconnect_after: DisconnectAfter,
+}
+
+/// `limits.events.on_limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLimit {
+    /// It is refused.
+    Refuse,
+    /// It waits for the rate, and for equal ones to take its place.
+    Coalesce,
 }
 
 /// One rate of `[limits.events]`.

@@ -143,6 +143,7 @@ pub(super) struct EventRates {
     pub per_user: Rate,
     pub per_address: Rate,
     pub per_team: Rate,
+    pub on_limit: String,
     pub disconnect_after: DisconnectAfter,
 }
 

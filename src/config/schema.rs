@@ -118,6 +118,7 @@ const EVENT_RATES: Keys = &[
     ("per_user", EVENT_RATE),
     ("per_address", EVENT_RATE),
     ("per_team", EVENT_RATE),
+    ("on_limit", Text),
     ("disconnect_after", Table(&[("refusals", Integer), ("per", Text), ("mode", Text)])),
 ];
 

@@ -55,6 +55,8 @@ pub enum Outcome {
     Refused,
     /// Relayed, though a check that only observes would have refused it.
     Observed,
+    /// Accepted over its sender's rate, to be relayed later, or a later equal one in its place.
+    Folded,
 }
 
 /// Of whom.

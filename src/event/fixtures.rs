@@ -92,6 +92,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
                 per_user: plenty,
                 per_address: plenty,
                 per_team: plenty,
+                on_limit: OnLimit::Refuse,
                 disconnect_after: DisconnectAfter { refusals: 100, per: 60 * second, mode: Mode::Enforce },
             },
             payload: PayloadLimits { max_bytes: 16 << 10, hard_max_bytes: 64 << 10, max_depth: 8 },

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -15,6 +16,7 @@ use crate::metrics::EventCounters;
 use crate::peer::Peer;
 pub use crate::reject::Refused;
 use crate::reject::{Code, Reject};
+use crate::relay::later::Place;
 
 use super::authorize::Authorize;
 use super::now::{Epoch, Now};
@@ -87,6 +89,10 @@ pub struct Decision<'e> {
     pub topic: Topic<'e>,
     /// What would have refused it, were every check enforced; in the order of the stages. Usually nothing.
     pub observed: Vec<Refused>,
+    /// Why it has to wait, and is given to [`Pipeline::wait`] before anything else; `None` where it is to be relayed now.
+    pub over: Option<Reject>,
+    /// The place among the policy's labels under which it is counted.
+    pub(super) label: Option<usize>,
 }
 
 /// What the policy calls an event that was refused, as far as its stage had read it.
@@ -240,7 +246,16 @@ impl Pipeline {
             return Err(refused);
         };
         let decided = self.pass(&mut event, &cx);
-        self.tally.count(&event, &decided, &cx);
+        match &decided {
+            // It is counted when it is known whether it can wait.
+            Ok(Decision { over: Some(_), .. }) => {}
+            decided => {
+                // Some are refused before validation looks their name up.
+                let label =
+                    event.label().or_else(|| self.policy.events.get(event.name()).map(|event| event.label));
+                self.tally.count(label, decided.as_ref().map(|decision| &*decision.observed), &cx);
+            }
+        }
         if let Err(refused) = &decided {
             self.tally.refused(refused);
         }
@@ -262,7 +277,9 @@ impl Pipeline {
             cx.note(route.rule, || names(peer, &route.teams));
             Ok(route.teams)
         })?;
-        cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, &teams))?;
+        if event.over().is_none() {
+            cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, &teams))?;
+        }
         Ok(Decision {
             name: &policy.name,
             emit: &policy.emit,
@@ -275,7 +292,56 @@ impl Pipeline {
                 task_id: event.payload.task_id.take(),
             },
             observed: event.take_observed(),
+            over: event.take_over(),
+            label: event.label(),
         })
+    }
+
+    /// Has an event wait that is over its sender's rates ([`Decision::over`]). Charges for it in advance and says how long
+    /// after `now` it may be relayed, unless it takes the time of an equal one.
+    ///
+    /// # Errors
+    /// There is no place for it, its turn would be too far off, or its teams' own rate is used up.
+    pub fn wait(
+        &self,
+        sender: &Sender,
+        decision: &Decision<'_>,
+        place: Place,
+        id: EventId,
+        now: Now,
+    ) -> Result<Duration, Refused> {
+        let elapsed = self.epoch.nanos(now);
+        let time = self.time(sender, decision, place, elapsed);
+        let cx = Context { peer: sender.peer(), policy: &self.policy, id, now, sender, elapsed, trace: None };
+        self.tally.count(decision.label, time.as_ref().map(|_| &*decision.observed), &cx);
+        if let Err(refused) = &time {
+            self.tally.refused(refused);
+        }
+        time
+    }
+
+    fn time(
+        &self,
+        sender: &Sender,
+        decision: &Decision<'_>,
+        place: Place,
+        now: u64,
+    ) -> Result<Duration, Refused> {
+        let refused = |reject, stage| Refused { reject, stage };
+        let Some(over) = &decision.over else { return Ok(Duration::ZERO) };
+        match place {
+            Place::Taken => return Ok(Duration::ZERO),
+            Place::Full => return Err(refused(over.clone(), RateLimit::NAME)),
+            Place::Free => {}
+        }
+        let held = sender.peer().teams();
+        let teams: SmallVec<[usize; 2]> =
+            decision.teams.iter().filter_map(|&team| held.iter().position(|held| held == team)).collect();
+        self.team_limit
+            .charge(sender.buckets(), &teams, now)
+            .map_err(|reject| refused(reject, TeamLimit::NAME))?;
+        let time = self.rates.take_in_advance(sender.buckets(), now);
+        time.ok_or_else(|| refused(over.clone(), RateLimit::NAME))
     }
 
     /// What the policy calls an event that this stage refused. It reads the event again: refusals are many, and few of
@@ -341,7 +407,6 @@ fn names(peer: &Peer, teams: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
@@ -391,6 +456,8 @@ mod tests {
             kind: Some("task-updated"),
             topic: Topic { kind: Some("task-updated".into()), task_id: Some(TaskId::Integer("1")) },
             observed: vec![],
+            over: None,
+            label: Some(1),
         };
         assert_eq!(decision, expected);
         assert!(matches!(decision.payload, Cow::Borrowed(_)));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use governor::Quota;
 
-use crate::config::policy::{EventLimit, EventLimits, Mode};
+use crate::config::policy::{EventLimit, EventLimits, Mode, OnLimit, Rate};
 use crate::message::Event;
 use crate::peer::Peer;
 use crate::reject::{Code, Reject};
@@ -23,6 +23,13 @@ use super::pipeline::{Context, Stage};
 /// and about 8 MB at worst for each of the three.
 const REMEMBERED: usize = 1 << 16;
 
+/// How many times its rate, and its burst, a socket may go over its sender's rates with what is still looked at so that it
+/// can wait (`limits.events.on_limit`). What is beyond that is refused before it is read: who floods gets no more work done.
+const LOOKED_AT: u32 = 4;
+
+/// The longest that something over a rate may have to wait; what would wait longer is refused.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// The bits of an IPv6 address that name one customer's network; the rest is theirs to vary.
 const IPV6_NETWORK: u32 = 64;
 
@@ -34,11 +41,13 @@ pub struct RateLimit {
     socket: Limit,
     user: Limit,
     address: Limit,
+    /// How much over the first two is looked at, where that may wait.
+    looked_at: Option<Quota>,
 }
 
 impl RateLimit {
     /// The stage's name.
-    const NAME: &'static str = "rate_limit";
+    pub(super) const NAME: &'static str = "rate_limit";
 
     /// Takes the rates of `limits.events`.
     pub fn new(limits: &EventLimits) -> Self {
@@ -46,15 +55,19 @@ impl RateLimit {
             socket: Limit::new(limits.per_socket, "limits.events.per_socket"),
             user: Limit::new(limits.per_user, "limits.events.per_user"),
             address: Limit::new(limits.per_address, "limits.events.per_address"),
+            looked_at: (limits.on_limit == OnLimit::Coalesce).then(|| looked_at(limits.per_socket.rate)),
         }
+    }
+
+    /// The two whose events are the sender's own.
+    fn own<'a>(&'a self, buckets: &'a Buckets) -> impl Iterator<Item = (&'a Limit, &'a Bucket)> + Clone {
+        let user = buckets.user.as_deref().map(|user| (&self.user, user));
+        std::iter::once((&self.socket, &buckets.socket)).chain(user)
     }
 
     /// The limits that a sender's events count against, with its buckets, in their order.
     fn each<'a>(&'a self, buckets: &'a Buckets) -> impl Iterator<Item = (&'a Limit, &'a Bucket)> {
-        let user = buckets.user.as_deref().map(|user| (&self.user, user));
-        [Some((&self.socket, &buckets.socket)), user, Some((&self.address, &*buckets.address))]
-            .into_iter()
-            .flatten()
+        self.own(buckets).chain([(&self.address, &*buckets.address)])
     }
 
     /// Takes a token from each of the sender's buckets; `now` in nanoseconds since the epoch.
@@ -63,6 +76,23 @@ impl RateLimit {
             limit.take(bucket, now).or_else(|reject| limit.judge(reject, drop))?;
         }
         Ok(())
+    }
+
+    /// Whether an event that its sender's own rates refuse is looked at all the same, because it may wait. For how long is
+    /// known later, since one whose equal waits already waits no longer than that.
+    fn may_wait(&self, buckets: &Buckets, now: u64) -> bool {
+        self.looked_at.is_some_and(|quota| buckets.looked_at.take(quota, now).is_ok())
+    }
+
+    /// Takes the next token of each of the sender's own rates in advance. Returns how long after `now` there is one of all;
+    /// if that is too long, none is taken.
+    pub(super) fn take_in_advance(&self, buckets: &Buckets, now: u64) -> Option<Duration> {
+        let own = self.own(buckets);
+        let wait = own.clone().map(|(limit, bucket)| limit.wait(bucket, now)).max().unwrap_or_default();
+        if wait > LONGEST_WAIT {
+            return None;
+        }
+        own.map(|(limit, bucket)| limit.take_in_advance(bucket, now)).max()
     }
 
     /// What is left for the sender of these buckets.
@@ -78,14 +108,44 @@ impl Stage for RateLimit {
     }
 
     fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
-        for (limit, bucket) in self.each(cx.sender.buckets()) {
-            match limit.take(bucket, cx.elapsed) {
-                Ok(()) => cx.note(limit.rule, || limit.passed()),
-                Err(reject) => limit.judge(reject, |reject| cx.would_refuse(event, Self::NAME, reject))?,
+        let buckets = cx.sender.buckets();
+        for (at, (limit, bucket)) in self.own(buckets).enumerate() {
+            let Err(reject) = self.pass(limit, bucket, event, cx) else { continue };
+            if !self.may_wait(buckets, cx.elapsed) {
+                return Err(reject);
             }
+            // What waits is charged for when it is known that it does.
+            self.own(buckets).take(at).for_each(|(limit, bucket)| limit.give_back(bucket));
+            cx.note(limit.rule, || "over the rate, so it waits and is folded into a later equal one");
+            event.set_over(reject);
+            break;
+        }
+        self.pass(&self.address, &buckets.address, event, cx)
+    }
+}
+
+impl RateLimit {
+    /// Has one limit judge an event.
+    fn pass(
+        &self,
+        limit: &Limit,
+        bucket: &Bucket,
+        event: &mut Event<'_>,
+        cx: &Context<'_>,
+    ) -> Result<(), Reject> {
+        match limit.take(bucket, cx.elapsed) {
+            Ok(()) => cx.note(limit.rule, || limit.passed()),
+            Err(reject) => limit.judge(reject, |reject| cx.would_refuse(event, Self::NAME, reject))?,
         }
         Ok(())
     }
+}
+
+fn looked_at(rate: Rate) -> Quota {
+    let times = |count: std::num::NonZeroU32| {
+        count.saturating_mul(std::num::NonZeroU32::MIN.saturating_add(LOOKED_AT - 1))
+    };
+    bucket::quota(Rate { count: times(rate.count), per: rate.per, burst: times(rate.burst) })
 }
 
 /// The teams' own limit, which counts events into each team, whoever sends them.
@@ -102,14 +162,26 @@ impl TeamLimit {
 
     /// Takes a token from every team of `teams`, which are places in the peer's list, or from none.
     pub fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>, teams: &[usize]) -> Result<(), Reject> {
-        let buckets = || teams.iter().filter_map(|&team| cx.sender.buckets().teams.get(team));
+        match self.take(cx.sender.buckets(), teams, cx.elapsed) {
+            Ok(()) => cx.note(self.0.rule, || self.0.passed()),
+            Err(reject) => self.0.judge(reject, |reject| cx.would_refuse(event, Self::NAME, reject))?,
+        }
+        Ok(())
+    }
+
+    /// The same for an event that is to wait, so that nothing is noted on it: what is observed passes.
+    pub fn charge(&self, buckets: &Buckets, teams: &[usize], now: u64) -> Result<(), Reject> {
+        self.take(buckets, teams, now).or_else(|reject| self.0.judge(reject, drop))
+    }
+
+    fn take(&self, buckets: &Buckets, teams: &[usize], now: u64) -> Result<(), Reject> {
+        let buckets = || teams.iter().filter_map(|&team| buckets.teams.get(team));
         for (taken, bucket) in buckets().enumerate() {
-            if let Err(reject) = self.0.take(bucket, cx.elapsed) {
-                buckets().take(taken).for_each(|bucket| bucket.give_back(self.0.quota));
-                return self.0.judge(reject, |reject| cx.would_refuse(event, Self::NAME, reject));
+            if let Err(reject) = self.0.take(bucket, now) {
+                buckets().take(taken).for_each(|bucket| self.0.give_back(bucket));
+                return Err(reject);
             }
         }
-        cx.note(self.0.rule, || self.0.passed());
         Ok(())
     }
 
@@ -168,6 +240,28 @@ impl Limit {
         Ok(())
     }
 
+    /// How long after `now` an event could pass it.
+    fn wait(&self, bucket: &Bucket, now: u64) -> Duration {
+        if self.mode == Mode::Enforce { bucket.wait(self.quota, now) } else { Duration::ZERO }
+    }
+
+    /// Takes its next token in advance. Returns how long after `now` that is.
+    fn take_in_advance(&self, bucket: &Bucket, now: u64) -> Duration {
+        match self.mode {
+            Mode::Enforce => bucket.take_in_advance(self.quota, now),
+            // What is over it passes.
+            Mode::Observe => bucket.take(self.quota, now).map_or(Duration::ZERO, |()| Duration::ZERO),
+            Mode::Off => Duration::ZERO,
+        }
+    }
+
+    /// Undoes [`Limit::take`].
+    fn give_back(&self, bucket: &Bucket) {
+        if self.mode != Mode::Off {
+            bucket.give_back(self.quota);
+        }
+    }
+
     fn budget(&self, bucket: &Bucket, team: Option<&Arc<str>>, now: u64) -> Budget {
         let burst = self.quota.burst_size().get();
         Budget { rule: self.rule, team: team.cloned(), left: bucket.left(self.quota, now), burst }
@@ -189,15 +283,17 @@ pub(super) struct Buckets {
     address: Arc<Bucket>,
     /// In the order of the peer's teams.
     teams: Box<[Arc<Bucket>]>,
+    /// What is over the sender's own rates and looked at all the same.
+    looked_at: Bucket,
 }
 
 impl Buckets {
     /// Takes the shared ones from `other`, and its own too where its rate has `changed`.
     pub fn take_over(&mut self, other: Buckets, changed: bool) {
-        let Buckets { socket, user, address, teams } = other;
+        let Buckets { socket, user, address, teams, looked_at } = other;
         (self.user, self.address, self.teams) = (user, address, teams);
         if changed {
-            self.socket = socket;
+            (self.socket, self.looked_at) = (socket, looked_at);
         }
     }
 }
@@ -244,6 +340,7 @@ impl SharedBuckets {
             user: peer.subject.as_ref().map(|subject| self.users.get(subject, now)),
             address: self.addresses.get(&network(peer.address), now),
             teams: peer.teams.iter().map(|team| self.teams.get(team, now)).collect(),
+            looked_at: Bucket::default(),
         }
     }
 
@@ -281,6 +378,7 @@ mod tests {
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
     use crate::event::{EventId, Now, Sender};
+    use crate::relay::later::Place;
 
     /// What one event at `now` meets: nothing, or the rule that refused it and the wait in milliseconds.
     fn send(world: &World, sender: &Sender, now: Now) -> Option<(String, u128)> {
@@ -413,6 +511,120 @@ mod tests {
         assert_eq!(rule(&sixth, &late), socket);
         follow(&after_fifth, &mut late, 4);
         assert_eq!(rule(&after_fifth, &late), None);
+    }
+
+    /// One token at once for each socket, another one every second, and more may wait.
+    fn patient(count: u32) -> World {
+        World::new(|policy| {
+            policy.limits.events.per_socket = per_second(count);
+            policy.limits.events.on_limit = OnLimit::Coalesce;
+        })
+    }
+
+    #[test]
+    fn what_is_over_the_rate_takes_tokens_in_advance() {
+        let world = patient(1);
+        let second = Duration::from_secs(1);
+        let decide = |now| world.pipeline.decide(&world.sender, r#"["any"]"#, EventId::next(), now).unwrap();
+        let wait = |place, now| {
+            let decision = decide(now);
+            assert!(decision.over.is_some());
+            world.pipeline.wait(&world.sender, &decision, place, EventId::next(), now)
+        };
+        assert!(decide(world.now).over.is_none());
+        assert_eq!(wait(Place::Free, world.now), Ok(second));
+        assert_eq!(wait(Place::Taken, world.now), Ok(Duration::ZERO), "its equal has paid");
+        assert_eq!(wait(Place::Free, world.now), Ok(2 * second));
+        let refused = wait(Place::Full, world.now).unwrap_err();
+        assert_eq!((refused.reject.code, refused.stage), (Code::RateLimited, RateLimit::NAME));
+        // Whoever comes when the last of them is due still comes after it.
+        let later = world.now + 2 * second;
+        assert_eq!(wait(Place::Free, later), Ok(second));
+        assert!(decide(later + 2 * second).over.is_none());
+    }
+
+    #[test]
+    fn nothing_waits_too_long_and_what_does_not_wait_costs_nothing() {
+        let world = patient(1);
+        let wait = |now| {
+            let decision = world.pipeline.decide(&world.sender, r#"["any"]"#, EventId::next(), now).ok()?;
+            world.pipeline.wait(&world.sender, &decision, Place::Free, EventId::next(), now).ok()
+        };
+        let mut now = world.now;
+        let mut last = Duration::ZERO;
+        // Four are looked at in each second, of which one is paid for.
+        for _ in 0..8 {
+            for _ in 0..4 {
+                last = wait(now).unwrap_or(last);
+            }
+            now = now + Duration::from_secs(1);
+        }
+        assert!(last <= LONGEST_WAIT && last + Duration::from_secs(2) > LONGEST_WAIT, "{last:?}");
+        // What was refused has taken no token: after the last of them there is one.
+        let free = now + LONGEST_WAIT;
+        assert!(
+            world.pipeline.decide(&world.sender, r#"["any"]"#, EventId::next(), free).unwrap().over.is_none()
+        );
+    }
+
+    #[test]
+    fn what_is_over_is_looked_at_so_often_only_and_counts_for_the_address() {
+        let world = patient(1);
+        let outcomes: Vec<_> = (0..8)
+            .map(|_| {
+                world
+                    .decide(r#"["any"]"#)
+                    .map(|decision| decision.over.is_some())
+                    .map_err(|refused| refused.stage)
+            })
+            .collect();
+        let over = [
+            Ok(false),
+            Ok(true),
+            Ok(true),
+            Ok(true),
+            Ok(true),
+            Err("rate_limit"),
+            Err("rate_limit"),
+            Err("rate_limit"),
+        ];
+        assert_eq!(outcomes, over);
+        let world = World::new(|policy| {
+            policy.limits.events.per_socket = per_second(1);
+            policy.limits.events.per_address = per_second(2);
+            policy.limits.events.on_limit = OnLimit::Coalesce;
+        });
+        let over = [(); 3].map(|()| world.decide(r#"["any"]"#).ok().map(|decision| decision.over.is_some()));
+        assert_eq!(over, [Some(false), Some(true), None]);
+    }
+
+    #[test]
+    fn a_user_over_its_rate_is_not_charged_for_its_socket_before_it_waits() {
+        let world = World::new(|policy| {
+            policy.limits.events.per_socket = per_second(2);
+            policy.limits.events.per_user = per_second(1);
+            policy.limits.events.on_limit = OnLimit::Coalesce;
+        });
+        for _ in 0..3 {
+            world.decide(r#"["any"]"#).unwrap();
+        }
+        let left = world.pipeline.budget(&world.sender, world.now);
+        assert_eq!(left.iter().map(|rate| rate.left).collect::<Vec<_>>()[..2], [1, 0]);
+    }
+
+    #[test]
+    fn what_waits_counts_for_its_teams() {
+        let world = World::new(|policy| {
+            policy.limits.events.per_socket = per_second(1);
+            policy.limits.events.per_team = per_second(2);
+            policy.limits.events.on_limit = OnLimit::Coalesce;
+        });
+        assert!(world.decide(r#"["any"]"#).unwrap().over.is_none());
+        let [one, two] = [(); 2].map(|()| world.decide(r#"["any"]"#).unwrap());
+        let wait =
+            |decision| world.pipeline.wait(&world.sender, decision, Place::Free, EventId::next(), world.now);
+        assert!(wait(&one).is_ok());
+        assert_eq!(wait(&two).unwrap_err().stage, TeamLimit::NAME);
     }
 
     #[test]

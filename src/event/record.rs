@@ -7,7 +7,7 @@ use super::pipeline::{Decision, Labels, Refused};
 use crate::decision_log::{Kind, Outcome, Record, Teams, Who};
 use crate::event_id::EventId;
 use crate::peer::Peer;
-use crate::reject::Name;
+use crate::reject::{Name, Reject};
 
 /// What stands for the name of an event that the policy doesn't have: names of clients' own choosing are not written down.
 const UNKNOWN: &str = "unknown";
@@ -44,6 +44,22 @@ pub(crate) fn observed(
         stage: Some(refused.stage),
         rule: refused.reject.rule.clone(),
         ..accepted(peer, id, decision, heard, now)
+    }
+}
+
+/// An event that waits because it is over its sender's rate, or had to until it went with a later equal one.
+pub(crate) fn folded(
+    peer: &Arc<Peer>,
+    id: EventId,
+    decision: &Decision<'_>,
+    over: &Reject,
+    now: Now,
+) -> Record {
+    Record {
+        outcome: Some(Outcome::Folded),
+        code: Some(over.code.as_str()),
+        rule: over.rule.clone(),
+        ..accepted(peer, id, decision, None, now)
     }
 }
 

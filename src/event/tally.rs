@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::config::policy::{EventLimits, Label, Mode, Policy};
-use crate::message::Event;
 use crate::metrics::{EventCounters, EventCounts};
 use crate::reject::{Code, Refused};
 
-use super::pipeline::{Context, Decision};
+use super::pipeline::Context;
 use super::rules::Rules;
 
 /// One thing is said in the log at most this often, whatever clients send; the counters know the rest. Nanoseconds.
@@ -113,15 +112,14 @@ impl Tally {
         }
     }
 
-    /// Counts what became of an event. One of a name that the policy doesn't know is counted by its code only.
-    pub fn count(&self, event: &Event<'_>, decided: &Result<Decision<'_>, Refused>, cx: &Context<'_>) {
-        // Some are refused before validation looks their name up.
-        let label = event.label().or_else(|| cx.policy.events.get(event.name()).map(|policy| policy.label));
+    /// Counts what became of an event: refused, or accepted with what would have refused it. One of a name that the policy
+    /// doesn't know is counted by its code only.
+    pub fn count(&self, label: Option<usize>, decided: Result<&[Refused], &Refused>, cx: &Context<'_>) {
         let Some(counted) = label.and_then(|label| self.labels.get(label)) else { return };
         match decided {
             Err(_) => drop(counted.counts.refused.inc()),
-            Ok(decision) if decision.observed.is_empty() => drop(counted.counts.accepted.inc()),
-            Ok(decision) => self.observed(counted, &decision.observed, cx),
+            Ok([]) => drop(counted.counts.accepted.inc()),
+            Ok(observed) => self.observed(counted, observed, cx),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::reject::{Code, Reject};
 use crate::relay::change::{Change, Key};
 use crate::relay::coalesce::Coalescer;
 use crate::relay::frame::Frame;
+use crate::relay::later::Later;
 use crate::relay::local::Rooms;
 use crate::seat::Seat;
 
@@ -31,6 +32,8 @@ pub struct EventPath {
     pub rooms: Arc<Rooms>,
     /// Holds back for a moment what is to be relayed, where the policy says so.
     pub coalescer: Arc<Coalescer>,
+    /// Holds back for longer what is over its sender's rate, where the policy says so.
+    pub later: Arc<Later>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Writes down.
@@ -54,6 +57,31 @@ impl EventEntry {
     /// The events of who sits there.
     pub fn new(path: Arc<EventPath>, seat: Arc<Seat>) -> Self {
         EventEntry { path, seat }
+    }
+
+    /// Relays an event, or has it wait. Returns whether it waits for its sender's rate.
+    fn pass_on(
+        &self,
+        sender: &Sender,
+        id: EventId,
+        decision: &Decision<'_>,
+        edition: &Edition,
+        now: Now,
+    ) -> Result<bool, Refused> {
+        let Some(over) = &decision.over else {
+            self.path.later.let_go(sender.peer().id());
+            self.relay(sender, id, decision, now);
+            return Ok(false);
+        };
+        self.path.later.hold(Self::change(sender, decision), now.steady, |place| {
+            edition.pipeline.wait(sender, decision, place, id, now)
+        })?;
+        self.path.metrics.events_accepted.inc();
+        tracing::trace!(connection = %sender.peer().id(), event = %id, "waits for its sender's rate");
+        if self.path.log.is_on() && self.may_have_line(sender, now) {
+            self.path.log.write(record::folded(sender.peer(), id, decision, over, now));
+        }
+        Ok(true)
     }
 
     fn relay(&self, sender: &Sender, id: EventId, decision: &Decision<'_>, now: Now) {
@@ -211,12 +239,9 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             (Value::Str(text, None), Ok(())) => edition.pipeline.decide(sender, text, id, now),
             _ => Err(binary(&edition, sender, now)),
         };
-        match decided {
-            Ok(decision) => {
-                // The echo is queued before the answer is, unless it waits for its equals.
-                self.relay(sender, id, &decision, now);
-                answer(&Answer::accepted(&id.to_string()));
-            }
+        // The echo is queued before the answer is, unless it waits for its equals.
+        match decided.and_then(|decision| self.pass_on(sender, id, &decision, &edition, now)) {
+            Ok(folded) => answer(&Answer::accepted(&id.to_string(), folded)),
             Err(refused) => {
                 self.refuse(sender, id, &refused, &value, &edition, now);
                 answer(&Answer::refused(&refused.reject, edition.policy.refusal_detail));
@@ -243,6 +268,8 @@ pub(crate) struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    folded: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
@@ -255,10 +282,18 @@ pub(crate) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// That it was accepted, under this id.
-    pub(crate) fn accepted(id: &'a str) -> Self {
-        let id = Some(id);
-        Answer { ok: true, id, code: None, retry_after_ms: None, message: None, rule: None, field: None }
+    /// That it was accepted, under this id; and whether it waits for its sender's rate.
+    pub(crate) fn accepted(id: &'a str, folded: bool) -> Self {
+        Answer {
+            ok: true,
+            id: Some(id),
+            folded: folded.then_some(true),
+            code: None,
+            retry_after_ms: None,
+            message: None,
+            rule: None,
+            field: None,
+        }
     }
 
     /// Why it was refused, in as much detail as the policy tells clients.
@@ -267,6 +302,7 @@ impl<'a> Answer<'a> {
         Answer {
             ok: false,
             id: None,
+            folded: None,
             code: Some(reject.code.as_str()),
             // Rounded up: an event that is sent again a moment early is refused again.
             retry_after_ms: reject.retry_after.map(|wait| wait.as_millis() as u64 + 1),

@@ -112,6 +112,16 @@ impl Coalescer {
         self.is_on.load(Ordering::Acquire)
     }
 
+    /// Relays a change: at once, or at the end of the window.
+    pub fn relay(&self, change: Change, now: Instant) {
+        if self.is_on() {
+            self.hold(change, now);
+        } else {
+            let hearers = if change.echo { Hearers::All } else { Hearers::Except(change.sender) };
+            self.tell(&change, hearers);
+        }
+    }
+
     /// Holds a change until the window ends. If too much waits then, what has waited longest is relayed at once.
     ///
     /// Returns whether an earlier change was dropped for it.
@@ -180,6 +190,11 @@ impl Coalescer {
             self.counts.waiting.set(window.held.len() as i64);
             first
         };
+        Some(self.tell(&change, hearers))
+    }
+
+    /// Hands a change to those that are to hear it. Returns to how many.
+    fn tell(&self, change: &Change, hearers: Hearers) -> usize {
         let frame = Frame::new(&change.emit, &change.payload);
         let (teams, topic) = (change.key.teams(), change.key.topic());
         let heard = match hearers {
@@ -188,7 +203,7 @@ impl Coalescer {
             Hearers::Only(member) => usize::from(self.rooms.tell(teams, &frame, &topic, member)),
         };
         tracing::trace!(connection = %change.sender, heard, "relayed");
-        Some(heard)
+        heard
     }
 }
 

@@ -3,13 +3,15 @@
 //! [`frame`] encodes once; [`local`] publishes to the [`room`]s: in the feed that most members follow, and to each other
 //! [`member`] by itself, directly or through the protocol library; [`flusher`] writes at the end of the tick, a feed's
 //! followers in a [`round`]. Where the policy wants it, a
-//! [`change`] waits before that: [`held`] folds equal ones into one, [`coalesce`] is the window at whose end they go.
+//! [`change`] waits before that: [`held`] folds equal ones into one, [`coalesce`] is the window at whose end they go, and [`later`]
+//! is where those wait that are over their sender's rate.
 
 pub mod change;
 pub mod coalesce;
 pub mod flusher;
 pub mod frame;
 pub mod held;
+pub mod later;
 pub mod local;
 pub mod member;
 pub mod room;

@@ -158,6 +158,29 @@ async fn every_kind_of_decision_is_a_line_without_token_or_payload() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_senders_rate_is_a_folded_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let limits = "[limits.events]\nper_socket = { rate = \"12/m\", burst = 1 }\non_limit = \"coalesce\"\n";
+    let mut process = Process::serve(&settings(&path).replace("[limits.events]\n", limits));
+    let mut ann = RawSocket::join(process.public, &member("ann", &["red"])).await;
+    ann.ask(r#"{"type":"task-updated","taskId":1}"#).await;
+    let folded = ann.ask(r#"{"type":"task-updated","taskId":2}"#).await;
+    assert_eq!(folded["folded"], true);
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), Some(0));
+    let all = lines(&path);
+    all.iter().for_each(assert_described);
+    let events: Vec<_> = all.iter().filter(|line| line["kind"] == "event").collect();
+    assert_eq!(events.len(), 2);
+    let names = ["outcome", "id", "event", "type", "teams", "rule", "code", "recipients"];
+    let (rule, code) = ("limits.events.per_socket", "rate_limited");
+    let expected = ["folded", folded["id"].as_str().unwrap(), "database-change", "task-updated"];
+    assert_eq!(fields(events[1], &names[..4]), json!(expected));
+    assert_eq!(fields(events[1], &names[4..]), json!([["red"], rule, code, null]));
+}
+
+#[tokio::test]
 async fn a_flood_of_refusals_is_a_line_with_its_number_and_hides_nobody() {
     const FLOOD: u64 = 5_000;
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod modes;
+mod on_limit;
 mod order;
 mod plugin;
 mod process;

@@ -3,7 +3,8 @@
 use super::{MODES, Report};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
-    ConnectionLimits, DisconnectAfter, EventLimit, EventLimits, Limits, Mode, PayloadLimits, Rate, SlowReader,
+    ConnectionLimits, DisconnectAfter, EventLimit, EventLimits, Limits, Mode, OnLimit, PayloadLimits, Rate,
+    SlowReader,
 };
 use crate::config::raw;
 use crate::config::values;
@@ -16,6 +17,8 @@ const DEEPEST: u32 = 100;
 
 /// As many as are counted: who writes it wants nobody disconnected.
 const MOST_REFUSALS: u32 = u32::MAX;
+
+const ON_LIMIT: &[(&str, OnLimit)] = &[("refuse", OnLimit::Refuse), ("coalesce", OnLimit::Coalesce)];
 
 pub(super) fn compile(raw: &raw::Limits, report: &mut Report<'_>) -> Option<Limits> {
     let at = KeyPath::of("limits");
@@ -47,6 +50,7 @@ fn events(raw: &raw::EventRates, at: &KeyPath, report: &mut Report<'_>) -> Optio
     let per_user = event_limit(&raw.per_user, &at.key("per_user"), report);
     let per_address = event_limit(&raw.per_address, &at.key("per_address"), report);
     let per_team = event_limit(&raw.per_team, &at.key("per_team"), report);
+    let on_limit = report.choice(&at.key("on_limit"), &raw.on_limit, ON_LIMIT);
     let at = at.key("disconnect_after");
     let refusals = values::count(raw.disconnect_after.refusals, MOST_REFUSALS);
     let refusals = report.take(&at.key("refusals"), refusals);
@@ -57,6 +61,7 @@ fn events(raw: &raw::EventRates, at: &KeyPath, report: &mut Report<'_>) -> Optio
         per_user: per_user?,
         per_address: per_address?,
         per_team: per_team?,
+        on_limit: on_limit?,
         disconnect_after: DisconnectAfter { refusals: refusals?, per: per?, mode: mode? },
     })
 }

@@ -41,11 +41,29 @@ impl Bucket {
 
     /// Undoes one [`Bucket::take`] at the same rate.
     pub fn give_back(&self, quota: Quota) {
-        let token = u64::try_from(quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX);
+        let token = nanos(quota.replenish_interval());
         // The closure always answers `Some`, so there is no failure to look at.
         let _ = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full| Some(full.saturating_sub(token)));
+    }
+
+    /// How long after `now` the next token could be taken.
+    pub fn wait(&self, quota: Quota, now: u64) -> Duration {
+        wait(self.full_at(), quota, now)
+    }
+
+    /// Takes the next token in advance, whenever there is one. Returns how long after `now` that is.
+    pub fn take_in_advance(&self, quota: Quota, now: u64) -> Duration {
+        let token = nanos(quota.replenish_interval());
+        // The closure always answers `Some`, so the other case is the same value.
+        let full = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full| {
+                Some(full.max(now).saturating_add(token))
+            })
+            .unwrap_or_else(|full| full);
+        wait(full, quota, now)
     }
 
     /// How many tokens could be taken at the time `now`.
@@ -59,6 +77,16 @@ impl Bucket {
     pub fn full_at(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How long after `now` there is a token in a bucket that will be full at `full`.
+fn wait(full: u64, quota: Quota, now: u64) -> Duration {
+    let others = u64::from(quota.burst_size().get() - 1).saturating_mul(nanos(quota.replenish_interval()));
+    Duration::from_nanos(full.saturating_sub(now).saturating_sub(others))
 }
 
 /// A bucket as governor sees it: not the time at which it will be full but how long that still takes.
@@ -142,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn tokens_taken_in_advance_come_one_after_the_other_and_before_others() {
+        let quota = quota(rate(20, Duration::from_secs(1), 2));
+        let bucket = Bucket::default();
+        let interval = Duration::from_millis(50);
+        let waits = [0; 4].map(|_| bucket.take_in_advance(quota, SECOND));
+        assert_eq!(waits, [Duration::ZERO, Duration::ZERO, interval, 2 * interval]);
+        assert_eq!(bucket.wait(quota, SECOND), 3 * interval);
+        assert_eq!(bucket.take(quota, SECOND), Err(3 * interval));
+        assert_eq!(bucket.take(quota, SECOND + 150_000_000), Ok(()));
+    }
+
+    #[test]
     fn absurd_rates_do_not_overflow() {
         for (count, per, burst) in [
             (1, Duration::MAX, u32::MAX),
@@ -153,6 +193,7 @@ mod tests {
             let bucket = Bucket::default();
             for now in [0, 1, SECOND, u64::MAX / 2] {
                 let _ = bucket.take(quota, now);
+                let _ = (bucket.wait(quota, now), bucket.take_in_advance(quota, now));
                 let _ = bucket.take(quota, now);
             }
         }
@@ -186,6 +227,7 @@ mod tests {
                 let expected = theirs.check().map_err(|refused| refused.wait_time_from(clock.now()));
                 let left = ours.left(quota, now);
                 prop_assert_eq!(left > 0, expected.is_ok());
+                prop_assert_eq!(ours.wait(quota, now), expected.err().unwrap_or_default());
                 prop_assert_eq!(ours.take(quota, now), expected);
                 prop_assert_eq!(ours.left(quota, now), left.saturating_sub(1));
             }

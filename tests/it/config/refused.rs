@@ -22,7 +22,6 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[[events.database-change.types]]\ntask_id = \"required\"", &["events.database-change.types[0]: an entry without `match`; add match = \"…\""]),
     ("[auth]\nissuers = { name = \"x\" }", &["auth.issuers: found a table; write an array of tables"]),
     // Keys of the contract that are not built are unknown, as a promise would not be kept.
-    ("[limits.events]\non_limit = \"drop\"", &["limits.events.on_limit: unknown key"]),
     ("[auth]\nrefresh = true", &["auth.refresh: unknown key"]),
     ("[auth]\naudience = []", &["auth.audience: unknown key"]),
     ("[relay]\nurl = \"x\"", &["relay.url: unknown key; known here: `coalesce`"]),
@@ -97,6 +96,7 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[limits.events]\nper_socket = { rate = \"20/s\", burst = 0 }", &["limits.events.per_socket.burst: a burst of 0; write at least 1"]),
     ("[limits.events]\nper_socket = { rate = \"20/d\" }", &["limits.events.per_socket.rate: \"20/d\" is not a rate"]),
     ("[limits.connections]\nhandshakes_total = \"99999999/s\"", &["limits.connections.handshakes_total: \"99999999/s\" is faster"]),
+    ("[limits.events]\non_limit = \"fold\"", &["limits.events.on_limit: found \"fold\"; write `refuse` or `coalesce`"]),
     ("[limits.events]\ndisconnect_after = { refusals = 0, per = \"0s\" }", &["limits.events.disconnect_after.refusals: found 0", "limits.events.disconnect_after.per: \"0s\" is no time"]),
     ("[limits.payload]\nmax_bytes = \"16 K\"", &["limits.payload.max_bytes: \"16 K\" is not a size; write a size such as \"16KiB\""]),
     ("[limits.payload]\nmax_bytes = 0", &["limits.payload.max_bytes: 0 lets nothing through"]),

@@ -214,7 +214,8 @@ impl Pipeline {
         self.judge(sender, text, id, now, None)
     }
 
-    /// As [`Pipeline::decide`], by the same stages, each of which tells `trace` what it says. For who tries a policy.
+    /// As [`Pipeline::decide`], by the same stages, each of which tells `trace` what it says. For who tries a policy. What has
+    /// to wait is charged for, as if no equal one waited.
     pub fn explain<'e>(
         &'e self,
         sender: &'e Sender,
@@ -222,7 +223,10 @@ impl Pipeline {
         now: Now,
         trace: &'e Trace,
     ) -> Result<Decision<'e>, Refused> {
-        let outcome = self.judge(sender, text, EventId::next(), now, Some(trace));
+        let id = EventId::next();
+        let outcome = self
+            .judge(sender, text, id, now, Some(trace))
+            .and_then(|decision| self.wait(sender, &decision, Place::Free, id, now).map(|_| decision));
         if let Err(refused) = &outcome {
             trace.refused(refused);
         }
@@ -310,6 +314,9 @@ impl Pipeline {
         id: EventId,
         now: Now,
     ) -> Result<Duration, Refused> {
+        if decision.over.is_none() {
+            return Ok(Duration::ZERO);
+        }
         let elapsed = self.epoch.nanos(now);
         let time = self.time(sender, decision, place, elapsed);
         let cx = Context { peer: sender.peer(), policy: &self.policy, id, now, sender, elapsed, trace: None };

@@ -377,6 +377,7 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
+    use crate::event::trace::Trace;
     use crate::event::{EventId, Now, Sender};
     use crate::relay::later::Place;
 
@@ -596,6 +597,27 @@ mod tests {
         });
         let over = [(); 3].map(|()| world.decide(r#"["any"]"#).ok().map(|decision| decision.over.is_some()));
         assert_eq!(over, [Some(false), Some(true), None]);
+    }
+
+    #[test]
+    fn who_asks_is_told_that_it_would_wait_or_why_it_cannot() {
+        let world = patient(1);
+        let explain = || {
+            let trace = Trace::default();
+            let outcome = world.pipeline.explain(&world.sender, r#"["any"]"#, world.now, &trace);
+            let over = outcome.map(|decision| decision.over.is_some()).map_err(|refused| refused.stage);
+            (over, trace.into_steps().iter().any(|step| step.message.contains("it waits")))
+        };
+        assert_eq!([(); 2].map(|()| explain()), [(Ok(false), false), (Ok(true), true)]);
+        let world = World::new(|policy| {
+            policy.limits.events.per_socket = per_second(1);
+            policy.limits.events.per_socket.rate.per = 2 * LONGEST_WAIT;
+            policy.limits.events.on_limit = OnLimit::Coalesce;
+        });
+        let trace = Trace::default();
+        world.decide(r#"["any"]"#).unwrap();
+        let refused = world.pipeline.explain(&world.sender, r#"["any"]"#, world.now, &trace).unwrap_err();
+        assert_eq!((refused.stage, refused.reject.code), (RateLimit::NAME, Code::RateLimited));
     }
 
     #[test]

@@ -471,7 +471,11 @@ impl Ruling {
                 recipients,
             }),
             observed: decision.observed.iter().map(observed).collect(),
-            answer: serde_json::to_value(Answer::accepted(&EventId::next().to_string())).ok(),
+            answer: serde_json::to_value(Answer::accepted(
+                &EventId::next().to_string(),
+                decision.over.is_some(),
+            ))
+            .ok(),
             closes: None,
         }
     }

@@ -321,8 +321,10 @@ impl Pipeline {
         let time = self.time(sender, decision, place, elapsed);
         let cx = Context { peer: sender.peer(), policy: &self.policy, id, now, sender, elapsed, trace: None };
         self.tally.count(decision.label, time.as_ref().map(|_| &*decision.observed), &cx);
-        if let Err(refused) = &time {
-            self.tally.refused(refused);
+        match (&time, &decision.over) {
+            (Err(refused), _) => self.tally.refused(refused),
+            (Ok(_), Some(over)) => self.tally.over_rate(over),
+            (Ok(_), None) => {}
         }
         time
     }

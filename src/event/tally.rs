@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::config::policy::{EventLimits, Label, Mode, Policy};
 use crate::metrics::{EventCounters, EventCounts};
-use crate::reject::{Code, Refused};
+use crate::reject::{Code, Refused, Reject};
 
 use super::pipeline::Context;
 use super::rules::Rules;
@@ -106,7 +106,12 @@ impl Tally {
     }
 
     fn over(&self, refused: &Refused) {
-        let rule = refused.reject.rule.as_deref();
+        self.over_rate(&refused.reject);
+    }
+
+    /// Counts an event over a rate.
+    pub fn over_rate(&self, reject: &Reject) {
+        let rule = reject.rule.as_deref();
         if let Some(at) = RATES.iter().position(|rate| rule == Some(*rate)) {
             self.over[at].inc();
         }

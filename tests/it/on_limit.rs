@@ -62,6 +62,7 @@ async fn what_is_over_the_rate_is_heard_once_the_latest_and_in_order() {
     assert_eq!(sidecar.metric(FOLDED).await, 1.0);
     assert_eq!(sidecar.metric(WAITING).await, 2.0);
     assert_eq!(sidecar.metric(ACCEPTED).await, 4.0);
+    assert_eq!(sidecar.metric("flowgate_over_limit_total{key=\"limits.events.per_socket\"}").await, 3.0);
     // A third place would be fifteen seconds away, and ten are the most.
     let answer = ann.ask(&updated(4, "e")).await;
     assert_eq!(answer["code"], "rate_limited", "{answer}");

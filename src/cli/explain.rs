@@ -16,6 +16,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 
 use self::event::Event;
+pub(super) use self::text::steps;
 use super::paint::Paint;
 use super::token::{Failure, finish_with, read_token};
 use super::{BAD_CONFIGURATION, ConfigPaths, failed};

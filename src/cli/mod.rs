@@ -10,6 +10,7 @@ mod log;
 mod paint;
 mod revoke;
 mod serve;
+mod test;
 mod token;
 
 use std::net::SocketAddr;
@@ -45,6 +46,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Say what would become of a client and its event, step by step, and which key of which file decides
     Explain(Box<explain::ExplainArgs>),
+    /// Run the tests that stand beside a policy
+    Test(test::TestArgs),
     /// Make or verify a token
     #[command(subcommand)]
     Token(TokenCommand),
@@ -103,6 +106,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Config(args) => config::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Test(args) => test::run(&args),
             Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &load_policy),
             Command::Token(TokenCommand::Verify(args)) => token::verify(&args, &load_policy),
             Command::Revoke(args) => revoke::run(&args),

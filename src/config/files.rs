@@ -19,7 +19,7 @@ pub(super) struct SettingsFile {
 }
 
 /// What a file of tests ends with. It stands beside a policy and is none.
-pub(crate) const TESTS: &str = ".test.toml";
+pub const TESTS: &str = ".test.toml";
 
 /// Reads a file, or a folder's `*.toml` in name order.
 pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<SettingsFile> {
@@ -55,7 +55,8 @@ fn toml_files(folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     files
 }
 
-fn read_file(path: &Path, problems: &mut Vec<Problem>) -> Option<SettingsFile> {
+/// Reads one file.
+pub(super) fn read_file(path: &Path, problems: &mut Vec<Problem>) -> Option<SettingsFile> {
     let text = match std::fs::read(path).map(String::from_utf8) {
         Ok(Ok(text)) => text,
         Ok(Err(_)) => {

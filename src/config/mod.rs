@@ -24,17 +24,20 @@ mod schema;
 mod values;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::{Config, ConfigError, Map, Value, ValueKind};
 use serde::Deserialize;
 
 pub use dev::{DEV_ISSUER, DEV_SECRET};
 pub use effective::{Effective, Setting};
+pub use files::TESTS;
 use key_path::KeyPath;
 use layer::Layer;
 use policy::{AllowedOrigins, Policy};
 pub use problem::{Problem, Problems};
+pub(crate) use problem::{any_of, closest};
 
 /// The shipped file that *is* the defaults.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -146,6 +149,16 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         }
         _ => Err(Problems(problems)),
     }
+}
+
+/// Reads a file of TOML that holds no settings; what is wrong with it goes to `problems`.
+pub(crate) fn read_toml(path: &Path, problems: &mut Vec<Problem>) -> Option<toml::Table> {
+    Some(files::read_file(path, problems)?.settings)
+}
+
+/// A duration as settings write it.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    values::duration(text).ok()
 }
 
 /// What the schema let through and the types did not: a mistake of this program's, still said rather than a panic.

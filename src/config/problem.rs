@@ -76,7 +76,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// The candidate that is spelt most alike, when one is near enough to be meant: a third of its letters may differ.
-pub(super) fn closest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn closest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let found = plain(found);
     candidates
@@ -88,7 +88,7 @@ pub(super) fn closest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a 
 }
 
 /// A list for people: `a, b or c`, each in backquotes.
-pub(super) fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.pop() {
         Some(last) if !names.is_empty() => format!("{} or {last}", names.join(", ")),

@@ -8,6 +8,7 @@ mod claims;
 mod keys;
 pub mod rules;
 mod steps;
+pub mod suite;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -18,7 +19,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 
-use crate::config::policy::{AuthMode, Policy, TokenSource};
+use crate::config::policy::{AuthMode, Issuer, Policy, TokenSource};
 use crate::connect::admission::{Admission, Admitted};
 use crate::connect::audience::{Heard, heard};
 use crate::connect::token::{TokenError, Verifier, VerifierError};
@@ -38,9 +39,14 @@ use crate::revocation::Revocations;
 /// The two characters before the text of an event's packet.
 const EVENT_PREFIX: usize = "42".len();
 
+/// The event that PhotoFlow knows.
+const USUAL_EVENT: &str = "database-change";
+
 /// A policy under trial, from a beginning at which nothing has been used up.
 pub struct Trial {
     policy: Arc<Policy>,
+    /// Whose tokens claims stand for: the policy's, or one for want of any.
+    issuers: Vec<Issuer>,
     /// Judges claims that nobody signed.
     vouching: Admission,
     /// Verifies tokens, where somebody brings one.
@@ -184,8 +190,10 @@ impl Trial {
         let metrics = Arc::new(Metrics::new());
         let log = Arc::new(DecisionLog::off(metrics.clone()));
         let users = Arc::<Users>::default();
-        let verifier = Verifier::new(&keys::throw_away(&policy.auth)?)?;
+        let auth = keys::throw_away(&policy.auth)?;
+        let verifier = Verifier::new(&auth)?;
         Ok(Trial {
+            issuers: auth.issuers,
             vouching: admission(policy.clone(), verifier, users.clone(), &metrics),
             verifying: None,
             sessions: Sessions::new(metrics.clone(), log),
@@ -276,7 +284,7 @@ impl Trial {
             (Bearer::Nothing, _) => Ok((None, &self.vouching)),
             (Bearer::Claims(claims), _) => {
                 *signature = Signature::Claims;
-                let claims = claims::granted(claims.clone(), &self.policy.auth.issuers, now);
+                let claims = claims::granted(claims.clone(), &self.issuers, now);
                 self.vouch(claims, Signature::Claims, now, steps).await
             }
             (Bearer::Token(token), Some(verifying)) => {
@@ -397,6 +405,15 @@ impl Trial {
         };
         ruling.steps = trace.into_steps();
         ruling
+    }
+
+    /// The event that is meant where none is named: the only one, or the one that PhotoFlow knows.
+    pub fn usual_event(&self) -> &str {
+        let mut names = self.policy.events.keys();
+        match (names.next(), names.next()) {
+            (Some(only), None) => only,
+            _ => USUAL_EVENT,
+        }
     }
 
     /// What is left of the limits that the member's events count against.

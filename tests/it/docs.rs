@@ -10,6 +10,8 @@ use flowgate::config::{Loaded, Problems, Sources, load};
 use flowgate::metrics::{CloseReason, Metrics};
 use flowgate::reject::Code;
 
+use crate::harness::process::flowgate;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -152,7 +154,7 @@ fn app(toml: &str) -> Result<Loaded, Problems> {
 fn every_configuration_shown_loads() {
     let mut shown = 0;
     for (page, text) in pages() {
-        for toml in blocks(&text, "toml") {
+        for toml in blocks(&text, "toml").into_iter().filter(|toml| !is_test(toml)) {
             if let Err(problems) = app(toml) {
                 panic!("in {}:\n{toml}\n{problems}", page.display());
             }
@@ -160,6 +162,34 @@ fn every_configuration_shown_loads() {
         }
     }
     assert!(shown > 10, "{shown}");
+}
+
+/// Whether it is a file of tests rather than of settings.
+fn is_test(toml: &str) -> bool {
+    toml.contains("[[tests]]")
+}
+
+#[test]
+fn every_policy_test_shown_passes() {
+    let mut shown = 0;
+    for (page, text) in pages() {
+        let mut policy = "";
+        for toml in blocks(&text, "toml") {
+            if !is_test(toml) {
+                policy = toml;
+                continue;
+            }
+            // It is about the policy that is shown before it.
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("policy.toml"), policy).unwrap();
+            fs::write(folder.path().join("policy.test.toml"), toml).unwrap();
+            let output = flowgate(&["test"]).arg(folder.path()).output().unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            assert!(output.status.success(), "in {}:\n{}", page.display(), String::from_utf8_lossy(&said));
+            shown += 1;
+        }
+    }
+    assert!(shown > 0);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod modes;
 mod on_limit;
 mod order;
 mod plugin;
+mod policy_tests;
 mod process;
 mod proxy_protocol;
 mod revocation;

@@ -38,7 +38,7 @@ fn version_and_help_are_fine() {
     );
     let help = run(&["--help"]);
     assert_eq!(code(&help), 0);
-    for command in ["serve", "check", "config", "explain", "token", "health"] {
+    for command in ["serve", "check", "config", "explain", "test", "token", "health"] {
         assert!(stdout(&help).contains(command), "{command}");
         assert_eq!(code(&run(&[command, "--help"])), 0);
     }

@@ -6,9 +6,6 @@ use serde_json::value::RawValue;
 use super::ExplainArgs;
 use crate::trial::Trial;
 
-/// The event that PhotoFlow knows, where the policy has several.
-const USUAL_EVENT: &str = "database-change";
-
 /// An event as a client sends it.
 pub(super) struct Event {
     pub name: String,
@@ -36,19 +33,10 @@ impl Event {
             }
             (None, None, None) => None,
             (None, text, name) => Some(Event {
-                name: name.unwrap_or_else(|| usual(trial)),
+                name: name.unwrap_or_else(|| trial.usual_event().to_owned()),
                 payload: text.map(|text| text.trim_ascii().to_owned()),
             }),
         }
-    }
-}
-
-/// The event that is meant where none is named.
-fn usual(trial: &Trial) -> String {
-    let mut names = trial.policy().events.keys();
-    match (names.next(), names.next()) {
-        (Some(only), None) => only.to_string(),
-        _ => USUAL_EVENT.to_owned(),
     }
 }
 

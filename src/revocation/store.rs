@@ -213,3 +213,61 @@ fn of_io(error: io::Error) -> StoreError {
         _ => StoreError::Io(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::super::entry::Target;
+    use super::*;
+
+    fn revocation(number: u32) -> Arc<Revocation> {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        Arc::new(Revocation {
+            id: RevocationId::at(at, number),
+            target: Target::Subject(format!("user-{number}").into()),
+            issuer: None,
+            issued_before: Some(at),
+            revoked_at: at,
+            until: None,
+            reason: None,
+        })
+    }
+
+    #[test]
+    fn what_a_failed_write_may_have_left_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.redb");
+        let [counts, left, lost, next] = [1, 2, 3, 4].map(revocation);
+        let (mut store, _) = Store::open(&path).unwrap();
+        let add = vec![counts.clone(), left];
+        store.write(&Change { add, remove: Vec::new() }, &Index::default()).unwrap();
+        // As after a failure that was told of before the file had both, or neither.
+        store.database = None;
+        let known = Index::of([counts.clone(), lost.clone()].into_iter());
+        store.write(&Change { add: vec![next.clone()], remove: Vec::new() }, &known).unwrap();
+        drop(store);
+        let (_, found) = Store::open(&path).unwrap();
+        assert_eq!(found, [counts, lost, next].map(Arc::unwrap_or_clone));
+    }
+
+    #[test]
+    fn an_entry_that_is_no_revocation_keeps_the_file_from_being_used() {
+        let folder = tempfile::tempdir().unwrap();
+        for (at, text) in [
+            (7, "{}"),
+            (7, "not json"),
+            (7, "{\"id\":\"0000000000000007\",\"revokedAt\":\"2026-03-01T12:00:00Z\"}"),
+            (8, "{\"id\":\"0000000000000007\",\"subject\":\"a\",\"revokedAt\":\"2026-03-01T12:00:00Z\"}"),
+        ] {
+            let path = folder.path().join("r.redb");
+            let (store, _) = Store::open(&path).unwrap();
+            let writing = store.database.as_ref().unwrap().begin_write().unwrap();
+            writing.open_table(REVOCATIONS).unwrap().insert(at, text.as_bytes()).unwrap();
+            writing.commit().unwrap();
+            drop(store);
+            assert!(matches!(Store::open(&path), Err(StoreError::Damaged(_))), "{text}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}

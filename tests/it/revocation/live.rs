@@ -152,31 +152,29 @@ async fn many_are_closed_at_once_and_their_neighbours_miss_nothing() {
 }
 
 /// Whoever is being admitted while the revocation is made is cut as well as who is in, or not let in.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn none_slips_through_who_is_about_to_come_in() {
-    const EACH: usize = 40;
+    const ROUNDS: usize = 40;
+    const EACH: usize = 12;
     let (sidecar, operator) = sidecar("").await;
     let public = sidecar.public;
-    let coming: Vec<_> = (0..EACH)
-        .map(|_| {
-            tokio::spawn(async move {
-                let mut socket = RawSocket::open(public).await;
-                (socket.connect(&token(json!({ "sub": "ada" }))).await, socket)
-            })
-        })
-        .collect();
-    operator.revoke(json!({ "subject": "ada" })).await;
-    let mut held = Vec::new();
-    for one in coming {
-        held.push(one.await.unwrap());
-    }
-    sidecar.until("flowgate_peers", 0.0).await;
-    for (outcome, socket) in held {
-        match outcome {
-            Ok(()) => drop(socket.closed().await),
-            Err(code) => assert!(["token_revoked", "closed"].contains(&&*code), "{code}"),
+    for round in 0..ROUNDS {
+        let auth = token(json!({ "sub": format!("user-{round}") }));
+        let mut coming = tokio::task::JoinSet::new();
+        for _ in 0..EACH {
+            let auth = auth.clone();
+            let mut socket = RawSocket::open(public).await;
+            coming.spawn(async move { (socket.connect(&auth).await, socket) });
+        }
+        operator.revoke(json!({ "subject": format!("user-{round}") })).await;
+        for (outcome, socket) in coming.join_all().await {
+            match outcome {
+                Ok(()) => drop(socket.closed().await),
+                Err(code) => assert!(["token_revoked", "closed"].contains(&&*code), "{code}"),
+            }
         }
     }
+    sidecar.until("flowgate_peers", 0.0).await;
 }
 
 /// Who brings no token has none that could be revoked.

@@ -2,6 +2,7 @@
 
 mod api;
 pub mod check;
+mod completions;
 pub mod config;
 mod dev;
 mod explain;
@@ -9,7 +10,10 @@ mod health;
 mod log;
 mod paint;
 mod revoke;
+mod send;
 mod serve;
+mod socket;
+mod tail;
 mod test;
 mod token;
 
@@ -53,8 +57,14 @@ enum Command {
     Token(TokenCommand),
     /// Revoke tokens before they expire, list what is revoked, or undo it
     Revoke(Box<revoke::RevokeArgs>),
+    /// Print what arrives at a client, as it arrives
+    Tail(Box<tail::TailArgs>),
+    /// Send one event as a client would, and show the answer
+    Send(Box<send::SendArgs>),
     /// Ask a running flowgate whether it is ready
     Health(health::HealthArgs),
+    /// Print a script with which a shell completes all of this
+    Completions(completions::CompletionsArgs),
 }
 
 #[derive(Subcommand)]
@@ -110,7 +120,10 @@ impl Cli {
             Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &load_policy),
             Command::Token(TokenCommand::Verify(args)) => token::verify(&args, &load_policy),
             Command::Revoke(args) => revoke::run(&args),
+            Command::Tail(args) => tail::run(&args),
+            Command::Send(args) => send::run(&args),
             Command::Health(args) => health::run(&args),
+            Command::Completions(args) => completions::run(&args),
         }
     }
 }

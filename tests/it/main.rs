@@ -22,6 +22,7 @@ mod metrics;
 mod modes;
 mod on_limit;
 mod order;
+mod people;
 mod plugin;
 mod policy_tests;
 mod process;

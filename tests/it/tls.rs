@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedP
 
 use crate::harness::http::Http;
 use crate::harness::polling::Polling;
-use crate::harness::process::{Process, run};
+use crate::harness::process::{Process, flowgate, run};
 use crate::harness::websocket::RawSocket;
 use crate::harness::{
     BASE, SECRET_VARIABLE, Sidecar, closes, member, refusals, secret, until, within, write_settings,
@@ -382,4 +382,23 @@ fn check_refuses_a_bad_pair() {
     let output = run(&arguments);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8(output.stdout).unwrap().contains("/socket.io/ with TLS, internally on"));
+}
+
+/// Trust is the system's, which `SSL_CERT_FILE` stands in for as it does for others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_reach_it_who_trust_its_certificate() {
+    let pair = Pair::new();
+    let sidecar = Sidecar::start(&pair.settings()).await;
+    let send = |trusted: Option<PathBuf>| {
+        let mut command = flowgate(&["send", "--token-env", "TOKEN", "1"]);
+        command.args(["--url", &format!("https://localhost:{}", sidecar.public.port())]);
+        command.env("TOKEN", member("ann", &["red"])["token"].as_str().unwrap());
+        command.env("SSL_CERT_FILE", trusted.unwrap_or_else(|| "/dev/null".into()));
+        async { tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap() }
+    };
+    let output = send(Some(pair.path("tls.crt"))).await;
+    assert!(output.status.success(), "{output:?}");
+    let output = send(None).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no TLS"), "{output:?}");
 }

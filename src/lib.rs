@@ -29,6 +29,7 @@ pub mod trial;
 pub mod edge;
 pub mod namespace;
 
+pub mod reload;
 pub mod seat;
 
 pub mod edition;

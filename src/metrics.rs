@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -261,6 +261,42 @@ impl RuleCounters {
     }
 }
 
+/// What a reload came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// Another policy is in force.
+    Applied,
+    /// Something was wrong with what was read, and the old policy stays.
+    Refused,
+    /// What was read is what is in force.
+    Unchanged,
+}
+
+impl ReloadOutcome {
+    /// Every outcome, in the order of declaration.
+    pub const ALL: &'static [ReloadOutcome] =
+        &[ReloadOutcome::Applied, ReloadOutcome::Refused, ReloadOutcome::Unchanged];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ReloadOutcome::Applied => "applied",
+            ReloadOutcome::Refused => "refused",
+            ReloadOutcome::Unchanged => "unchanged",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HashLabel {
+    hash: String,
+}
+
 /// Why a delivery was withheld from a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithheldReason {
@@ -461,6 +497,11 @@ pub struct Metrics {
     /// Sockets that `auth.mode = "optional"` let in without a token.
     pub observed_tokenless: Counter,
     decision_drops: Vec<Counter>,
+    reloads: Vec<Counter>,
+    policy_info: Family<HashLabel, Gauge>,
+    policy_since: Gauge,
+    /// Whether the last reload left the process with the policy that its files hold: 1, or 0.
+    policy_current: Gauge,
     /// Lines written into the decision log.
     pub decision_lines: Counter,
     /// Sockets admitted.
@@ -556,6 +597,13 @@ impl Metrics {
         surveyed.register(registry);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs", build);
+        let reloads = Family::<OutcomeLabel, Counter>::default();
+        registry.register("policy_reloads", "Attempts to take another policy in by outcome", reloads.clone());
+        let by_outcome = |outcome: &ReloadOutcome| {
+            reloads.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).clone()
+        };
+        let policy_info = Family::<HashLabel, Gauge>::default();
+        registry.register("policy_info", "The policy in force, by its hash", policy_info.clone());
         let by_code = |code: &Code| refusals.get_or_create(&CodeLabel { code: code.as_str() }).clone();
         let by_reason =
             |reason: &CloseReason| closes.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
@@ -574,6 +622,18 @@ impl Metrics {
                 .clone(),
             events,
             audience,
+            reloads: ReloadOutcome::ALL.iter().map(by_outcome).collect(),
+            policy_info,
+            policy_since: gauge(
+                registry,
+                "policy_timestamp_seconds",
+                "When the policy in force was put in force, in seconds since 1970",
+            ),
+            policy_current: gauge(
+                registry,
+                "policy_current",
+                "1 unless the last reload was refused, so that what the files say is not what is in force",
+            ),
             decision_drops: DroppedLine::ALL.iter().map(by_drop).collect(),
             decision_lines: counter(registry, "decision_log_lines", "Lines written into the decision log"),
             admissions: counter(registry, "admissions", "Sockets admitted"),
@@ -623,6 +683,24 @@ impl Metrics {
     /// Counts lines that the decision log lacks.
     pub fn decision_dropped(&self, reason: DroppedLine, lines: u64) {
         self.decision_drops[reason as usize].inc_by(lines);
+    }
+
+    /// Says which policy is in force since `now`, in the place of the one `before`.
+    pub fn policy_in_force(&self, before: &str, policy: &str, now: SystemTime) {
+        let label = |hash: &str| HashLabel { hash: hash.to_owned() };
+        self.policy_info.get_or_create(&label(policy)).set(1);
+        if before != policy {
+            self.policy_info.remove(&label(before));
+        }
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.policy_since.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        self.policy_current.set(1);
+    }
+
+    /// Counts what a reload came to.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads[outcome as usize].inc();
+        self.policy_current.set(i64::from(outcome != ReloadOutcome::Refused));
     }
 
     /// All series in OpenMetrics text.

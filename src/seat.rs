@@ -1,9 +1,10 @@
 //! A seat: an admitted socket's place under the policy in force.
 //!
 //! Whoever a socket is, and what follows from that (its rooms, its place under its user, its rate buckets), holds under
-//! one edition. When another is in force the seat is brought up to it: at its next event, or when its turn comes in the
-//! walk through all sessions that follows a reload, whichever is first.
+//! one edition. When another is put in force all seats are brought up to it, while no event is decided; one that was only
+//! being taken then comes after them.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -14,7 +15,9 @@ use crate::connect::users::{UserPlace, Users};
 use crate::edition::{Current, Edition};
 use crate::event::now::Now;
 use crate::event::sender::Sender;
+use crate::hears::Listening;
 use crate::link::session::{Occupant, Session};
+use crate::peer::{Peer, PeerId};
 use crate::relay::local::{Membership, Rooms};
 use crate::relay::member::Member;
 use crate::revocation::Index;
@@ -84,16 +87,71 @@ impl Seat {
         admission.check_still(taken.sender.peer(), &taken.grounds, SystemTime::now())
     }
 
-    /// Brings it to the edition in force.
+    /// Brings it to the edition in force, if it is not there yet.
     ///
     /// # Errors
     /// The socket may not stay: see [`Taken::follow`].
     pub fn follow(&self) -> Result<(), Denied> {
         let mut taken = self.taken();
-        // After the lock: it is never an older one than that which the seat is at.
+        // After the lock: it is never an older one than that which the seat goes by.
         let edition = self.current.load();
         taken.follow(&edition, self)
     }
+
+    /// Who it is by this edition, which is not in force yet: the larger part of bringing it there.
+    pub fn prepare(self: &Arc<Self>, next: &Edition) -> Prepared {
+        let judged = self.taken().judge(next);
+        Prepared { seat: self.clone(), judged }
+    }
+
+    /// Closes the connection of a socket that may not stay.
+    pub fn send_away(&self, denied: &Denied) {
+        tracing::info!(connection = %self.member.id(), why = denied.why(), "may not stay under the policy in force");
+        if let Some(session) = self.session() {
+            // Nobody waits for it. The client comes back, perhaps with another token, and is told what CONNECT tells.
+            drop(session.close(denied.close_reason()));
+        }
+    }
+}
+
+/// The seat on this session, if somebody has one.
+pub fn of(session: &Session) -> Option<Arc<Seat>> {
+    session.occupant()?.into_any().downcast().ok()
+}
+
+/// A seat, and who is on it by an edition.
+pub struct Prepared {
+    seat: Arc<Seat>,
+    judged: Judged,
+}
+
+impl Prepared {
+    /// Who.
+    pub fn id(&self) -> PeerId {
+        self.seat.member.id()
+    }
+
+    /// Brings the seat to that edition, and returns it.
+    ///
+    /// # Errors
+    /// The socket may not stay: see [`Taken::follow`].
+    pub fn follow(self, edition: &Edition) -> (Arc<Seat>, Result<(), Denied>) {
+        let Prepared { seat, judged } = self;
+        let mut taken = seat.taken();
+        // It may have been judged anew in between.
+        let outcome = match Arc::ptr_eq(&judged.was, taken.sender.peer()) {
+            true if taken.edition < edition.number => taken.take_over(edition, &seat, judged),
+            _ => taken.follow(edition, &seat),
+        };
+        drop(taken);
+        (seat, outcome)
+    }
+}
+
+/// What an edition makes of a peer.
+struct Judged {
+    was: Arc<Peer>,
+    now: Result<(Arc<Peer>, Vec<Listening>), Denied>,
 }
 
 impl Taken {
@@ -106,7 +164,7 @@ impl Taken {
     /// another policy; whatever follows from a peer and the policy is brought up to date here.
     ///
     /// # Errors
-    /// By this edition the socket would not have come in. It stays as it was, and is to be closed.
+    /// By this edition the socket would not have come in. It is in no room any more, and is to be closed.
     pub fn follow(&mut self, edition: &Edition, seat: &Seat) -> Result<(), Denied> {
         if self.edition == edition.number {
             return Ok(());
@@ -116,13 +174,26 @@ impl Taken {
 
     #[cold]
     fn judge_again(&mut self, edition: &Edition, seat: &Seat) -> Result<(), Denied> {
-        let (policy, now) = (&edition.policy, SystemTime::now());
-        let peer = edition.admission.admit_again(self.sender.peer(), &self.grounds, now)?;
-        let peer = Arc::new(peer);
+        let judged = self.judge(edition);
+        self.take_over(edition, seat, judged)
+    }
+
+    fn judge(&self, edition: &Edition) -> Judged {
+        let (was, now) = (self.sender.peer().clone(), SystemTime::now());
+        let peer = edition.admission.admit_again(&was, &self.grounds, now);
+        let now = peer.map(|peer| {
+            let listening = edition.admission.listens(&peer, now);
+            (Arc::new(peer), listening)
+        });
+        Judged { was, now }
+    }
+
+    fn take_over(&mut self, edition: &Edition, seat: &Seat, judged: Judged) -> Result<(), Denied> {
+        let (peer, listening) = judged.now.inspect_err(|_| self.membership.change(&[], &seat.member))?;
         if let Some(session) = seat.session() {
-            session.judged_again(&peer, peer.expires_at().map(|at| at + policy.auth.leeway));
+            session.judged_again(&peer, peer.expires_at().map(|at| at + edition.policy.auth.leeway));
         }
-        self.membership.change(&edition.admission.listens(&peer, now), &seat.member);
+        self.membership.change(&listening, &seat.member);
         self.keep_place(peer.subject(), edition.admission.users());
         edition.pipeline.take_over(&mut self.sender, self.edition, peer, Now::read());
         self.edition = edition.number;
@@ -144,13 +215,8 @@ impl Occupant for Seat {
         admission.revoked_by(these, taken.sender.peer(), &taken.grounds, SystemTime::now()).is_some()
     }
 
-    fn catch_up(&self) {
-        let Err(denied) = self.follow() else { return };
-        tracing::info!(connection = %self.member.id(), why = denied.why(), "may not stay under the policy in force");
-        if let Some(session) = self.session() {
-            // Nobody waits for it. The client comes back, perhaps with another token, and is told what CONNECT tells.
-            drop(session.close(denied.close_reason()));
-        }
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 

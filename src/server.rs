@@ -41,6 +41,7 @@ use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::coalesce::Coalescer;
 use crate::relay::later::Later;
 use crate::relay::local::Rooms;
+use crate::reload::{Origin, Reloader, Trigger};
 use crate::revocation::Revocations;
 use crate::survey::Surveyor;
 
@@ -60,6 +61,10 @@ const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// to be more than that many bytes can be packets of.
 const LIBRARY_QUEUE: usize = 8192;
 
+/// Above anything that may be queued under any policy, or a poll response that fills up to it loses a packet at the upgrade. A
+/// size in the configuration is at most 1 GiB. What bodies may have is limited before the library sees them.
+const MAX_PAYLOAD: u64 = 16 << 30;
+
 /// The WebSocket read buffer of one connection. Events are small; a larger message grows it while it is read.
 const READ_BUFFER: usize = 256;
 
@@ -69,6 +74,7 @@ const LIBRARY_GRACE: Duration = Duration::from_secs(1);
 /// A sidecar before it listens.
 pub struct Builder {
     policy: Arc<Policy>,
+    origin: Option<Origin>,
     stages: Vec<Box<dyn Stage>>,
 }
 
@@ -80,6 +86,7 @@ pub struct Server {
     later: Arc<Later>,
     current: Arc<Current>,
     log: Arc<DecisionLog>,
+    reloader: Option<Arc<Reloader>>,
     public: SocketAddr,
     internal: SocketAddr,
     accepting: JoinHandle<std::convert::Infallible>,
@@ -99,7 +106,14 @@ impl Drop for Owned {
 impl Builder {
     /// A sidecar that acts on this policy.
     pub fn new(policy: Policy) -> Self {
-        Builder { policy: Arc::new(policy), stages: Vec::new() }
+        Builder { policy: Arc::new(policy), origin: None, stages: Vec::new() }
+    }
+
+    /// Lets it take other policies in, read again from where this one came; without it there is no reload.
+    #[must_use]
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
     }
 
     /// Adds a stage of the embedder's own, which runs after authorization, in the order of these calls.
@@ -115,9 +129,11 @@ impl Builder {
     /// An address that cannot be bound; a file of the policy's that cannot be used, as [`Problems`].
     pub async fn bind(self) -> anyhow::Result<Server> {
         let policy = self.policy;
+        tracing::info!(policy = %policy.hash, "the policy in force");
         let public = listen(policy.server.listen, "server.listen").await?;
         let internal = listen(policy.internal.listen, "internal.listen").await?;
         let metrics = Arc::new(Metrics::new());
+        metrics.policy_in_force(&policy.hash, &policy.hash, SystemTime::now());
         let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
         let rooms = Rooms::new(metrics.clone());
         let coalescer = Coalescer::new(rooms.clone(), &metrics);
@@ -172,14 +188,17 @@ impl Builder {
             caps: caps.clone(),
             tls: tls.clone(),
         };
+        let reloader =
+            self.origin.map(|origin| Reloader::new(path.clone(), sessions.clone(), caps.clone(), origin));
         let mut tasks = vec![
-            owned(serve_internal(internal, &front, &caps, &sessions, &path, &revoker)?),
+            owned(serve_internal(internal, &front, &caps, &sessions, &path, &revoker, reloader.clone())?),
             owned(forget_revocations(current.clone(), revoker)),
             owned(sweep(sessions.clone(), connections, caps, path)),
             owned(coalescer.clone().run()),
             owned(later.clone().run()),
         ];
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
+        tasks.extend(reloader.clone().map(|reloader| owned(reloader.watch())));
         let server = Server {
             public: public_addr,
             internal: internal_addr,
@@ -191,6 +210,7 @@ impl Builder {
             later,
             current,
             log,
+            reloader,
         };
         Ok(server)
     }
@@ -205,6 +225,11 @@ impl Server {
     /// What the public port speaks: `http`, or `https` where TLS is in the process.
     pub fn scheme(&self) -> &'static str {
         if self.current.load().policy.server.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// What takes another policy in, where the [`Builder`] was told an origin.
+    pub fn reloader(&self) -> Option<&Arc<Reloader>> {
+        self.reloader.as_ref()
     }
 
     /// Where the operators' port listens.
@@ -277,12 +302,10 @@ fn owned(task: impl Future<Output = ()> + Send + 'static) -> Owned {
 /// The protocol library, every limit of it set.
 fn protocol(policy: &Policy, path: &Arc<EventPath>) -> Protocol {
     let hard_max = policy.limits.payload.hard_max_bytes;
-    // Above anything that may be queued, or a poll response that fills up to it loses a packet at the upgrade.
-    let max_payload = 4 * (policy.limits.slow_reader.max_queued + hard_max) as u64;
     let builder = SocketIo::builder()
         .req_path(policy.server.path.trim_end_matches('/').to_owned())
         .max_buffer_size(LIBRARY_QUEUE)
-        .max_payload(max_payload)
+        .max_payload(MAX_PAYLOAD)
         .ws_read_buffer_size(READ_BUFFER)
         .ws_max_message_size(hard_max)
         .ws_max_frame_size(hard_max)
@@ -333,6 +356,7 @@ fn serve_internal(
     sessions: &Arc<Sessions>,
     path: &Arc<EventPath>,
     revoker: &Arc<Revoker>,
+    reloader: Option<Arc<Reloader>>,
 ) -> anyhow::Result<impl Future<Output = ()> + 'static> {
     let in_force = path.current.clone();
     let surveyor = Arc::new(Surveyor {
@@ -352,6 +376,12 @@ fn serve_internal(
         metrics: path.metrics.clone(),
         refresh: Box::new(move || surveyor.look()),
         not_ready: Box::new(move || ready.not_ready()),
+        reload: reloader.map(|reloader| -> internal::Reload {
+            Box::new(move || {
+                let reloader = reloader.clone();
+                Box::pin(async move { reloader.reload(Trigger::Api).await })
+            })
+        }),
     });
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {

@@ -38,7 +38,7 @@ pub fn check(sources: &Sources, out: &mut impl Write, err: &mut impl Write) -> u
 }
 
 fn summary(loaded: &Loaded) -> String {
-    let Policy { server, internal, auth, events, .. } = &loaded.policy;
+    let Policy { hash, server, internal, auth, events, .. } = &loaded.policy;
     let origins = match &server.allowed_origins {
         AllowedOrigins::Any => "every page".to_owned(),
         AllowedOrigins::Loopback => "pages of this machine".to_owned(),
@@ -58,7 +58,8 @@ fn summary(loaded: &Loaded) -> String {
          listens on {}{}{}, internally on {}\n\
          admits {origins}\n\
          auth {}, issuers: {}\n\
-         events: {}\n",
+         events: {}\n\
+         policy {hash}\n",
         server.listen,
         server.path,
         if server.tls.is_some() { " with TLS" } else { "" },

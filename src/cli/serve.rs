@@ -2,19 +2,21 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::dev::ThrowAway;
 use super::log::LogArgs;
-use super::{ConfigPaths, USAGE, address, bad_configuration, failed, load_or_explain, log};
+use super::{ConfigPaths, USAGE, address, bad_configuration, failed, log};
 use crate::config::admin_token::AdminToken;
 use crate::config::policy::Policy;
-use crate::config::{Flag, Problem, Problems};
+use crate::config::{self, Flag, Loaded, Problem, Problems, Reading};
 use crate::process;
+use crate::reload::{Origin, Reloader, Trigger};
 use crate::server::{Builder, Server};
 
 /// Tasks that are still running when everything has been drained get this long to notice.
@@ -54,14 +56,15 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         sources.dev_secret = Some(dev.secret.clone());
         sources.dev_admin_token = Some(dev.admin_token.clone());
     }
-    let loaded = match load_or_explain(&sources) {
+    let Reading { result, files, look } = config::read(&sources);
+    let Loaded { policy, content, warnings, .. } = match result {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(problems) => return bad_configuration(&problems),
     };
-    warn_of(&loaded.warnings);
+    warn_of(&warnings);
     process::raise_descriptor_limit();
-    warn_of_few_descriptors(&loaded.policy);
-    match serve(loaded.policy, dev.as_ref()) {
+    warn_of_few_descriptors(&policy);
+    match serve(policy, Origin { sources, content, files, look }, dev.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<Problems>() {
             Ok(problems) => bad_configuration(&problems),
@@ -99,16 +102,22 @@ fn warn_of_few_descriptors(policy: &Policy) {
     }
 }
 
-fn serve(policy: Policy, dev: Option<&ThrowAway>) -> anyhow::Result<()> {
+fn serve(policy: Policy, origin: Origin, dev: Option<&ThrowAway>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let path = policy.server.path.clone();
         let admin_token = policy.internal.admin_token.clone();
         // Before the listeners: a signal that comes while they are bound is not lost.
         let shutdown = shutdown_signal()?;
-        let server = Builder::new(policy).bind().await?;
+        // Before anybody can know that it runs: until then it ends a process.
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        let server = Builder::new(policy).origin(origin).bind().await?;
+        let reloading = server.reloader().map(|reloader| tokio::spawn(reload_on(hangups, reloader.clone())));
         announce(&server, &path, admin_token.as_ref(), dev)?;
         server.run(shutdown).await;
+        if let Some(reloading) = reloading {
+            reloading.abort();
+        }
         anyhow::Ok(())
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -130,6 +139,13 @@ fn announce(
         println!("{}", dev.welcome(server.scheme(), server.public_addr(), path, is_ours)?);
     }
     Ok(())
+}
+
+/// SIGHUP is what process supervisors send for a reload (`ExecReload` of systemd).
+async fn reload_on(mut hangups: Signal, reloader: Arc<Reloader>) {
+    while hangups.recv().await.is_some() {
+        reloader.reload(Trigger::Hangup).await;
+    }
 }
 
 /// Ends with the first SIGTERM (what process supervisors send) or SIGINT (Ctrl-C).

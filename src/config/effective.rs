@@ -29,7 +29,10 @@ impl Effective {
     /// An object of `{ "value": …, "origin": "…" }` by dotted key, such as `auth.issuers[name="app"].issuer`.
     pub fn to_json(&self) -> serde_json::Value {
         let mut settings = serde_json::Map::new();
-        flatten(&mut settings, &KeyPath::default(), &self.tree, &schema::ROOT);
+        walk(&KeyPath::default(), &self.tree, &schema::ROOT, &mut |path, value| {
+            let setting = serde_json::json!({ "value": json_of(value), "origin": origins(value) });
+            settings.insert(path.to_string(), setting);
+        });
         settings.into()
     }
 }
@@ -67,8 +70,7 @@ impl Effective {
     /// The settings behind a key as refusals name it, such as `events.database-change.timestamp` or `rules.NAME`; none
     /// where nothing is set there.
     pub fn behind(&self, rule: &str) -> Vec<Setting> {
-        let mut settings = serde_json::Map::new();
-        flatten(&mut settings, &KeyPath::default(), &self.tree, &schema::ROOT);
+        let serde_json::Value::Object(settings) = self.to_json() else { return Vec::new() };
         let inside = |key: &str, place: &str| {
             key.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
@@ -83,6 +85,15 @@ impl Effective {
             origin: setting["origin"].as_str().unwrap_or_default().to_owned(),
         };
         of_rule.map(setting).collect()
+    }
+
+    /// Every setting: its dotted key, its value exactly, and its value as it may be shown.
+    pub(super) fn settings(&self) -> Vec<(String, String, String)> {
+        let mut settings = Vec::new();
+        walk(&KeyPath::default(), &self.tree, &schema::ROOT, &mut |path, value| {
+            settings.push((path.to_string(), exact(value).to_string(), json_of(value).to_string()));
+        });
+        settings
     }
 }
 
@@ -113,23 +124,18 @@ fn show(text: &mut String, header: &str, value: &Value, shape: &'static Shape) {
     }
 }
 
-fn flatten(
-    settings: &mut serde_json::Map<String, serde_json::Value>,
-    path: &KeyPath,
-    value: &Value,
-    shape: &'static Shape,
-) {
+/// Calls `see` with every setting.
+fn walk(path: &KeyPath, value: &Value, shape: &'static Shape, see: &mut impl FnMut(&KeyPath, &Value)) {
     if is_value(value, shape) {
-        let setting = serde_json::json!({ "value": json_of(value), "origin": origins(value) });
-        settings.insert(path.to_string(), setting);
+        see(path, value);
     } else if let (Shape::Entries { by, entry }, ValueKind::Array(entries)) = (shape, &value.kind) {
         for value in entries {
             let name = key_path::name_of(value, by).unwrap_or_default();
-            flatten(settings, &path.entry(by, name), value, entry);
+            walk(&path.entry(by, name), value, entry, see);
         }
     } else {
         for (key, value, shape) in parts(value, shape) {
-            flatten(settings, &path.key(key), value, shape);
+            walk(&path.key(key), value, shape, see);
         }
     }
 }
@@ -196,17 +202,29 @@ fn toml_of(value: &Value) -> String {
     }
 }
 
+/// The value as it may be shown.
 fn json_of(value: &Value) -> serde_json::Value {
+    json_with(value, masked)
+}
+
+fn exact(value: &Value) -> serde_json::Value {
+    json_with(value, str::to_owned)
+}
+
+fn json_with(value: &Value, text: fn(&str) -> String) -> serde_json::Value {
     match &value.kind {
         ValueKind::Boolean(switch) => (*switch).into(),
         ValueKind::I64(number) => (*number).into(),
         ValueKind::Float(number) => (*number).into(),
-        ValueKind::Array(elements) => elements.iter().map(json_of).collect(),
+        ValueKind::Array(elements) => elements.iter().map(|element| json_with(element, text)).collect(),
         ValueKind::Table(table) => {
-            let parts = table.iter().map(|(key, value)| (key.clone(), json_of(value)));
-            serde_json::Value::Object(parts.collect())
+            // In one order, whatever order the table has.
+            let mut parts: Vec<_> =
+                table.iter().map(|(key, value)| (key.clone(), json_with(value, text))).collect();
+            parts.sort_by(|(one, _), (other, _)| one.cmp(other));
+            serde_json::Value::Object(parts.into_iter().collect())
         }
-        other => masked(&other.to_string()).into(),
+        other => text(&other.to_string()).into(),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Files and folders of settings, read into TOML.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::content::Look;
 use super::problem::Problem;
 
 /// No key, set of keys or certificate is larger; a path that names a device would otherwise be read without end. Bytes.
-const LARGEST_KEY_FILE: usize = 1 << 20;
+pub(super) const LARGEST_KEY_FILE: usize = 1 << 20;
+
+/// No file of settings is larger, and no more of any file is read. Bytes.
+const LARGEST_SETTINGS_FILE: usize = 16 << 20;
 
 /// A file of settings, its text parsed.
 pub(super) struct SettingsFile {
@@ -21,26 +25,30 @@ pub(super) struct SettingsFile {
 /// What a file of tests ends with. It stands beside a policy and is none.
 pub const TESTS: &str = ".test.toml";
 
-/// Reads a file, or a folder's `*.toml` in name order.
-pub(super) fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<SettingsFile> {
-    let files = match path.is_dir() {
-        true => toml_files(path, problems),
-        false => vec![path.to_owned()],
-    };
-    files.iter().filter_map(|file| read_file(file, problems)).collect()
+/// Reads a file, or a folder's `*.toml` in name order. What stood in each is noted in `look`.
+pub(super) fn read(path: &Path, look: &mut Look, problems: &mut Vec<Problem>) -> Vec<SettingsFile> {
+    let files = listed(path).unwrap_or_else(|problem| {
+        problems.push(*problem);
+        Vec::new()
+    });
+    files.iter().filter_map(|file| read_file(file, look, problems)).collect()
 }
 
-fn toml_files(folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+/// The file, or a folder's `*.toml` in name order.
+///
+/// # Errors
+/// A folder that cannot be read, or has none.
+pub(super) fn listed(path: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
+    if path.is_dir() { toml_files(path) } else { Ok(vec![path.to_owned()]) }
+}
+
+fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
     let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let mut files: Vec<PathBuf> = match entries {
         Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
         Err(error) => {
-            problems.push(about_file(
-                folder,
-                format!("this folder cannot be read: {error}"),
-                "make it readable",
-            ));
-            return Vec::new();
+            let found = format!("this folder cannot be read: {error}");
+            return Err(about_file(folder, found, "make it readable").into());
         }
     };
     let is_settings = |name: &str| name.ends_with(".toml") && !name.ends_with(TESTS);
@@ -50,14 +58,21 @@ fn toml_files(folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     files.sort();
     if files.is_empty() {
         let mend = "put one there, or name another file or folder with --config";
-        problems.push(about_file(folder, "this folder holds no *.toml".into(), mend));
+        return Err(about_file(folder, "this folder holds no *.toml".into(), mend).into());
     }
-    files
+    Ok(files)
 }
 
-/// Reads one file.
-pub(super) fn read_file(path: &Path, problems: &mut Vec<Problem>) -> Option<SettingsFile> {
-    let text = match std::fs::read(path).map(String::from_utf8) {
+/// Reads one file, and notes in `look` what stood in it.
+pub(super) fn read_file(path: &Path, look: &mut Look, problems: &mut Vec<Problem>) -> Option<SettingsFile> {
+    let content = read_some(path);
+    look.note(path, content.as_deref().ok());
+    if content.as_ref().is_ok_and(|content| content.len() > LARGEST_SETTINGS_FILE) {
+        let found = format!("this file is larger than {}MiB", LARGEST_SETTINGS_FILE >> 20);
+        problems.push(about_file(path, found, "name a file of settings with --config"));
+        return None;
+    }
+    let text = match content.map(String::from_utf8) {
         Ok(Ok(text)) => text,
         Ok(Err(_)) => {
             problems.push(about_file(
@@ -122,7 +137,7 @@ fn place(text: &str, at: usize) -> String {
     format!(":{line}:{column}")
 }
 
-/// The content of a file with keys or certificates; never empty. Blocks.
+/// The content of a file with certificates; never empty. Blocks.
 ///
 /// # Errors
 /// What is wrong with it, as a phrase that begins with its path.
@@ -134,15 +149,27 @@ pub(super) fn read_key_file(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// As [`read_key_file`].
-pub(super) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut content));
-    match read {
+fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
+    bounded(path, read_some(path), most)
+}
+
+/// What [`read_bounded`] says of a file in which this was found.
+pub(super) fn bounded(path: &Path, content: io::Result<Vec<u8>>, most: usize) -> Result<Vec<u8>, String> {
+    match content {
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-        Ok(0) => Err(format!("{} is empty", path.display())),
-        Ok(size) if size > most => Err(format!("{} is larger than {}KiB", path.display(), most >> 10)),
-        Ok(_) => Ok(content),
+        Ok(content) if content.is_empty() => Err(format!("{} is empty", path.display())),
+        Ok(content) if content.len() > most => {
+            Err(format!("{} is larger than {}KiB", path.display(), most >> 10))
+        }
+        Ok(content) => Ok(content),
     }
+}
+
+/// What stands in a file, up to a byte more than [`LARGEST_SETTINGS_FILE`]. Blocks.
+pub(super) fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(LARGEST_SETTINGS_FILE as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 fn about_file(path: &Path, found: String, mend: &str) -> Problem {

@@ -8,6 +8,7 @@
 pub mod admin_token;
 pub mod certificate;
 mod compile;
+pub mod content;
 mod dev;
 mod effective;
 mod environment;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use config::{Config, ConfigError, Map, Value, ValueKind};
 use serde::Deserialize;
 
+use content::{Content, Look, NamedFile};
 pub use dev::{DEV_ISSUER, DEV_SECRET};
 pub use effective::{Effective, Setting};
 pub use files::TESTS;
@@ -102,6 +104,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// What was set, and where, for `config show`.
     pub effective: Effective,
+    /// What it was made of, which tells it from another.
+    pub content: Content,
     /// What can be used but deserves a second look.
     pub warnings: Vec<Problem>,
 }
@@ -114,8 +118,32 @@ pub struct Loaded {
 /// Everything that is wrong, at once. What merely seems to be missing is not said where it may be what could not be read
 /// or was misspelt.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    read(sources).result
+}
+
+/// What reading a configuration came to.
+pub struct Reading {
+    /// As [`load`] gives it.
+    pub result: Result<Loaded, Problems>,
+    /// The files that the settings name, as far as they were found out: who waits for a mend waits for them too.
+    pub files: Vec<PathBuf>,
+    /// What stood in all files.
+    pub look: Look,
+}
+
+/// As [`load`], and says which files it has looked at beside those that it was given.
+pub fn read(sources: &Sources) -> Reading {
+    let (mut files, mut look) = (Vec::new(), Look::default());
+    let result = read_noting(sources, &mut look, &mut files);
+    for file in &files {
+        look.note_digest(&file.path, file.digest);
+    }
+    Reading { result, files: files.into_iter().map(|file| file.path).collect(), look }
+}
+
+fn read_noting(sources: &Sources, look: &mut Look, files: &mut Vec<NamedFile>) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
-    let (stack, warnings) = Stack::gather(sources, &mut problems);
+    let (stack, warnings) = Stack::gather(sources, look, &mut problems);
     let tree = stack.tree().map_err(|error| Problems(vec![internal(&error)]))?;
     let raw = match raw::Raw::deserialize(tree.clone()) {
         Ok(raw) => raw,
@@ -134,6 +162,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         without_keys: sources.without_keys,
     };
     let compiled = compile::compile(&raw, &context);
+    *files = compiled.files;
     let missing = compiled.missing.into_iter();
     let missing: Vec<Problem> =
         missing.filter(|missing| !problems.iter().any(|problem| problem.may_hide(missing))).collect();
@@ -145,7 +174,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
                 policy.server.allowed_origins = AllowedOrigins::Loopback;
             }
             let warnings = warnings.into_iter().chain(compiled.warnings).collect();
-            Ok(Loaded { policy, effective: Effective::new(tree), warnings })
+            let effective = Effective::new(tree);
+            let content = Content::new(&effective, files, &policy);
+            policy.hash = content.hash().clone();
+            Ok(Loaded { policy, effective, content, warnings })
         }
         _ => Err(Problems(problems)),
     }
@@ -153,7 +185,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 
 /// Reads a file of TOML that holds no settings; what is wrong with it goes to `problems`.
 pub(crate) fn read_toml(path: &Path, problems: &mut Vec<Problem>) -> Option<toml::Table> {
-    Some(files::read_file(path, problems)?.settings)
+    Some(files::read_file(path, &mut Look::default(), problems)?.settings)
 }
 
 /// A duration as settings write it.
@@ -180,14 +212,16 @@ struct Stack {
 }
 
 impl Stack {
-    fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> (Self, Vec<Problem>) {
+    fn gather(sources: &Sources, look: &mut Look, problems: &mut Vec<Problem>) -> (Self, Vec<Problem>) {
         let mut stack = Stack::default();
         stack.toml(BUILT_IN, DEFAULT_TOML, problems);
         if sources.dev_secret.is_some() {
             stack.toml(dev::ORIGIN, dev::SETTINGS, problems);
         }
         let below_files = stack.layers.len();
-        for file in sources.paths.iter().flat_map(|path| files::read(path, problems)).collect::<Vec<_>>() {
+        for file in
+            sources.paths.iter().flat_map(|path| files::read(path, look, problems)).collect::<Vec<_>>()
+        {
             stack.layers.push(Layer::new(&file.origin, file.settings, problems));
             stack.folders.insert(file.origin, file.folder);
         }

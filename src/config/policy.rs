@@ -20,6 +20,8 @@ use super::key_material::KeyMaterial;
 /// Everything the process acts on.
 #[derive(Debug)]
 pub struct Policy {
+    /// A short name of it, the same wherever the same policy is loaded; see [`super::content::Content::hash`].
+    pub hash: Arc<str>,
     /// The public listener.
     pub server: Server,
     /// The operators' listener.
@@ -46,6 +48,8 @@ pub struct Policy {
     pub labels: Vec<Label>,
     /// Where decisions are written down; `None` where they are not.
     pub decision_log: Option<DecisionLog>,
+    /// Whether the files that it was made of are watched.
+    pub watch: bool,
     /// How the process goes down.
     pub drain: Drain,
 }

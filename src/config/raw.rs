@@ -25,7 +25,14 @@ pub(super) struct Raw {
     #[serde(default)]
     pub audience: Vec<Audience>,
     pub decision_log: DecisionLog,
+    pub reload: Reload,
     pub drain: Drain,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    pub watch: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -60,6 +60,7 @@ const SECTIONS: Keys = &[
     ("rules", Entries { by: "name", entry: &Table(RULE) }),
     ("audience", Entries { by: "name", entry: &Table(AUDIENCE) }),
     ("decision_log", Table(DECISION_LOG)),
+    ("reload", Table(&[("watch", Boolean)])),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
 ];
 

@@ -106,6 +106,11 @@ impl Admission {
         Admission { policy, verifier, users, revocations, audience }
     }
 
+    /// Admission by another policy that takes this one's place. Who is in, and what is revoked, stays.
+    pub fn successor(&self, policy: Arc<Policy>, verifier: Verifier, counters: &AudienceCounters) -> Self {
+        Self::new(policy, verifier, self.users.clone(), self.revocations.clone(), counters)
+    }
+
     /// Where an admitted peer listens, and what it hears there.
     pub fn listens(&self, peer: &Peer, now: SystemTime) -> Vec<Listening> {
         self.audience.listens(peer, &rooms::of(peer, &self.policy.rooms), now)

@@ -296,13 +296,14 @@ impl Verifier {
         Refreshers { tasks: fetched.map(|jwks| (jwks.clone(), task(&jwks))).collect() }
     }
 
-    /// Waits for the first keys of every endpoint, and names the issuers of those that had none to give in time.
-    pub async fn first_keys(&self) -> Vec<Arc<str>> {
+    /// Waits for the first keys of every endpoint that was not asked `before`, and names the issuers of those that had none
+    /// to give in time.
+    pub async fn first_keys(&self, before: &Refreshers) -> Vec<Arc<str>> {
         let mut without = Vec::new();
         for issuer in &self.issuers {
-            if let Keys::Fetched(_, jwks) = &issuer.keys
-                && jwks.first_ring().await.is_none()
-            {
+            let Keys::Fetched(_, jwks) = &issuer.keys else { continue };
+            let is_new = !before.tasks.iter().any(|(other, _)| Arc::ptr_eq(other, jwks));
+            if is_new && jwks.first_ring().await.is_none() {
                 without.push(issuer.name.clone());
             }
         }

@@ -39,6 +39,8 @@ pub enum Kind {
     Close,
     /// A revocation that was made, undone, or could not be.
     Revocation,
+    /// Another policy, put in force or not.
+    Reload,
     /// Lines that were left out because one connection, or one address, has had its share of them.
     Suppressed,
     /// Lines that were lost because they could not be written, or not fast enough.
@@ -132,6 +134,8 @@ pub struct Record {
     pub revocation: Option<RevocationId>,
     /// How many live sockets were closed for it.
     pub closed: Option<usize>,
+    /// The hash of the policy in force.
+    pub policy: Option<Arc<str>>,
 }
 
 impl Record {
@@ -156,6 +160,7 @@ impl Record {
             count: None,
             revocation: None,
             closed: None,
+            policy: None,
         }
     }
 
@@ -206,6 +211,7 @@ impl Record {
             count: self.count,
             revocation: self.revocation.map(Shown),
             closed: self.closed,
+            policy: self.policy.as_deref(),
         }
     }
 }
@@ -256,6 +262,8 @@ struct Line<'a> {
     revocation: Option<Shown<RevocationId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     closed: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
 }
 
 /// Serialised as it is displayed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::policy::{ConnectionLimits, Rate};
 use crate::peer::AddressKey;
@@ -39,21 +39,38 @@ const CONNECTIONS_PER_SESSION: u32 = 3;
 
 /// The caps of one process.
 pub struct Caps {
-    rate_total: DefaultDirectRateLimiter,
-    rate_per_ip: DefaultKeyedRateLimiter<AddressKey>,
+    rates: RwLock<Rates>,
     sessions: Arc<Places>,
     connections: Arc<Places>,
+    /// Connections that the process can have open.
+    most: u32,
+}
+
+/// How fast new sessions may come, and what was spent of that.
+struct Rates {
+    limits: (Rate, Rate),
+    total: DefaultDirectRateLimiter,
+    per_ip: DefaultKeyedRateLimiter<AddressKey>,
+}
+
+impl Rates {
+    fn new(limits: &ConnectionLimits) -> Self {
+        Rates {
+            limits: (limits.handshakes_total, limits.handshakes_per_ip),
+            total: RateLimiter::direct(quota(limits.handshakes_total)),
+            per_ip: RateLimiter::keyed(quota(limits.handshakes_per_ip)),
+        }
+    }
 }
 
 /// Places, in total and for each address.
-struct Places {
-    total: u32,
-    per_ip: u32,
-    held: Mutex<Held>,
-}
+#[derive(Default)]
+struct Places(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
+    /// How many there are, in total and for one address.
+    most: (u32, u32),
     total: u32,
     by_address: HashMap<AddressKey, u32>,
 }
@@ -68,14 +85,27 @@ impl Caps {
     /// All places free. `descriptors` is how many connections the process can have open, where that is limited: the one
     /// after them is turned away like any that is too many, instead of failing in the kernel for everybody.
     pub fn new(limits: &ConnectionLimits, descriptors: Option<u64>) -> Arc<Self> {
-        let connections = |sessions: u32| sessions.saturating_mul(CONNECTIONS_PER_SESSION);
         let most = descriptors.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
-        Arc::new(Caps {
-            rate_total: RateLimiter::direct(quota(limits.handshakes_total)),
-            rate_per_ip: RateLimiter::keyed(quota(limits.handshakes_per_ip)),
-            sessions: Places::new(limits.total, limits.per_ip),
-            connections: Places::new(connections(limits.total).min(most), connections(limits.per_ip)),
-        })
+        let rates = RwLock::new(Rates::new(limits));
+        let caps = Caps { rates, sessions: Arc::default(), connections: Arc::default(), most };
+        caps.set_places(limits);
+        Arc::new(caps)
+    }
+
+    /// From now on these limits hold. Whoever has a place keeps it, above the new caps too; what was spent of rates that are
+    /// the same stays spent.
+    pub fn set(&self, limits: &ConnectionLimits) {
+        self.set_places(limits);
+        if self.rates.read().limits != (limits.handshakes_total, limits.handshakes_per_ip) {
+            *self.rates.write() = Rates::new(limits);
+        }
+    }
+
+    fn set_places(&self, limits: &ConnectionLimits) {
+        let connections = |sessions: u32| sessions.saturating_mul(CONNECTIONS_PER_SESSION);
+        self.sessions.0.lock().most = (limits.total, limits.per_ip);
+        let total = connections(limits.total).min(self.most);
+        self.connections.0.lock().most = (total, connections(limits.per_ip));
     }
 
     /// Takes a place for a new session from `address`, or says when to come back.
@@ -84,12 +114,13 @@ impl Caps {
     /// that does not say whom it speaks for has neither rate nor cap of its own (`is_proxy`): it may be everybody.
     pub fn take(&self, address: IpAddr, is_proxy: bool) -> Result<Slot, TurnedAway> {
         let address = AddressKey::from(address);
-        if !is_proxy && self.rate_per_ip.len() < MAX_TRACKED_ADDRESSES {
-            self.rate_per_ip.check_key(&address).map_err(too_fast)?;
+        let rates = self.rates.read();
+        if !is_proxy && rates.per_ip.len() < MAX_TRACKED_ADDRESSES {
+            rates.per_ip.check_key(&address).map_err(too_fast)?;
         }
         let slot = self.sessions.take(address, is_proxy);
         let slot = slot.map_err(|code| TurnedAway { code, retry_after: CAP_RETRY + jitter() })?;
-        self.rate_total.check().map_err(too_fast)?;
+        rates.total.check().map_err(too_fast)?;
         Ok(slot)
     }
 
@@ -100,32 +131,30 @@ impl Caps {
 
     /// Open TCP connections.
     pub fn open_connections(&self) -> u32 {
-        self.connections.held.lock().total
+        self.connections.0.lock().total
     }
 
     /// Addresses that hold a connection or a session.
     pub fn addresses(&self) -> usize {
-        self.connections.held.lock().by_address.len().max(self.sessions.held.lock().by_address.len())
+        self.connections.0.lock().by_address.len().max(self.sessions.0.lock().by_address.len())
     }
 
     /// Forgets addresses whose rate has recovered.
     pub fn sweep(&self) {
-        self.rate_per_ip.retain_recent();
-        self.rate_per_ip.shrink_to_fit();
+        let rates = self.rates.read();
+        rates.per_ip.retain_recent();
+        rates.per_ip.shrink_to_fit();
     }
 }
 
 impl Places {
-    fn new(total: u32, per_ip: u32) -> Arc<Self> {
-        Arc::new(Places { total, per_ip, held: Mutex::default() })
-    }
-
     fn take(self: &Arc<Self>, address: AddressKey, is_proxy: bool) -> Result<Slot, Code> {
-        let mut held = self.held.lock();
-        if !is_proxy && held.by_address.get(&address).is_some_and(|count| *count >= self.per_ip) {
+        let mut held = self.0.lock();
+        let (total, per_ip) = held.most;
+        if !is_proxy && held.by_address.get(&address).is_some_and(|count| *count >= per_ip) {
             return Err(Code::TooManyRequests);
         }
-        if held.total >= self.total {
+        if held.total >= total {
             return Err(Code::Full);
         }
         held.total += 1;
@@ -136,7 +165,7 @@ impl Places {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut held = self.places.held.lock();
+        let mut held = self.places.0.lock();
         held.total = held.total.saturating_sub(1);
         if let Some(count) = held.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -207,7 +236,7 @@ mod tests {
         assert_eq!(code(caps.take(a, false)), Some(Code::Full));
         drop(first);
         assert_eq!(code(caps.take(a, false)), None);
-        assert_eq!(caps.sessions.held.lock().total, 1);
+        assert_eq!(caps.sessions.0.lock().total, 1);
     }
 
     #[test]

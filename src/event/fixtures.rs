@@ -53,6 +53,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
     let second = Duration::from_secs(1);
     let plenty = per_second(1_000_000_000);
     let mut policy = Policy {
+        hash: "".into(),
         server: Server {
             listen: ([127, 0, 0, 1], 0).into(),
             path: "/socket.io/".into(),
@@ -107,6 +108,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
         audience: Vec::new(),
         labels: ["any", "database-change"].map(|event| Label { event: event.into(), kind: "".into() }).into(),
         decision_log: None,
+        watch: false,
         drain: Drain { spread: second, deadline: second },
     };
     edit(&mut policy);

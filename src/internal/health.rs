@@ -15,12 +15,13 @@ pub(super) async fn live() -> Json<serde_json::Value> {
     Json(json!({ "live": true }))
 }
 
-/// Whether it should get traffic, and if not, why.
+/// Whether it should get traffic, and if not, why; and by which policy it goes.
 pub(super) async fn ready(State(operations): State<Arc<Operations>>) -> Response {
+    let policy = (operations.policy)().hash.clone();
     match (operations.not_ready)() {
-        None => Json(json!({ "ready": true })).into_response(),
+        None => Json(json!({ "ready": true, "policy": &*policy })).into_response(),
         Some(why) => {
-            let body = Json(json!({ "ready": false, "why": why }));
+            let body = Json(json!({ "ready": false, "why": why, "policy": &*policy }));
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }

@@ -9,9 +9,11 @@ mod api;
 mod body;
 mod health;
 mod host;
+mod reload;
 mod revocations;
 mod scrape;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,8 +21,12 @@ use axum::middleware;
 use axum::routing::get;
 
 use crate::config::policy::Policy;
+use crate::edition::Reloaded;
 use crate::link::revoke::Revoker;
 use crate::metrics::Metrics;
+
+/// Reads the configuration again, and puts it in force if it can be.
+pub type Reload = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
 
 /// What the operators' port looks at and acts on.
 pub struct Operations {
@@ -34,6 +40,8 @@ pub struct Operations {
     pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// Brings gauges up to date that are not kept as they change.
     pub refresh: Box<dyn Fn() + Send + Sync>,
+    /// Takes another policy in, where there is something to read one from.
+    pub reload: Option<Reload>,
     /// Whether the listener is bound to loopback: then the `Host` header must name this machine.
     pub loopback: bool,
 }

@@ -3,6 +3,7 @@
 //! The library keeps the handshake request's parts for exactly as long as it keeps the session, and this lives in
 //! their extensions. So whatever is freed by dropping a [`Session`] is freed on every path on which the library lets go.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -60,12 +61,12 @@ enum Tenant {
 }
 
 /// An admitted peer, as far as a session needs to know.
-pub trait Occupant: Send + Sync {
-    /// Has it go by the policy in force, or leave.
-    fn catch_up(&self);
-
+pub trait Occupant: Any + Send + Sync {
     /// Whether its token is one that these revoke.
     fn is_revoked_by(&self, these: &Index) -> bool;
+
+    /// For whoever knows what it is.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 /// Closes a polling session in the library, which has no call for it.

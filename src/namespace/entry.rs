@@ -222,9 +222,8 @@ impl EventEntry {
 impl MessageHandler<LocalAdapter, Inline> for EventEntry {
     fn call(&self, socket: Arc<Socket>, mut value: Value, ack: Option<i64>) {
         let (id, now) = (EventId::next(), Now::read());
+        let edition = self.path.current.hold();
         let mut taken = self.seat.taken();
-        // After the lock: it is never an older one than that which the seat goes by.
-        let edition = self.path.current.load();
         let Ok(acks) = AckSender::from_message_parts(&socket, &mut value, &ack);
         let answer = |answer: &Answer<'_>| {
             // A client that asks for answers and does not collect them loses its connection, not its answers.

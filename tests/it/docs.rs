@@ -75,6 +75,7 @@ fn every_metric_is_explained_and_nothing_else() {
     metrics.surveyed.limit("k", 1);
     metrics.surveyed.not_ready("w", true);
     metrics.surveyed.keys("i", true, Some(Duration::from_secs(1)));
+    metrics.policy_in_force("", "h", std::time::SystemTime::now());
     let text = metrics.render().unwrap();
     // Counters' samples end in `_total`, their families do not (OpenMetrics 1.0, "Counter").
     let series: BTreeSet<String> = text

@@ -11,11 +11,13 @@ pub mod websocket;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flowgate::config::policy::Policy;
-use flowgate::config::{self, Sources};
-use flowgate::server::Builder;
+use flowgate::config::{self, Reading, Sources};
+use flowgate::reload::{Origin, Reloader};
+use flowgate::server::{Builder, Server};
 use jsonwebtoken::Algorithm::HS256;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -92,6 +94,13 @@ pub fn write_settings(folder: &Path, texts: &[&str]) -> Vec<std::path::PathBuf> 
     texts.iter().enumerate().map(write).collect()
 }
 
+/// These files, with the tests' secrets in the environment.
+fn sources(paths: Vec<std::path::PathBuf>) -> Sources {
+    let environment =
+        vec![(SECRET_VARIABLE.into(), secret()), ("OTHER_SECRET".into(), secret().to_uppercase())];
+    Sources { paths, environment, ..Sources::default() }
+}
+
 /// The tests' secret as a variable's value.
 pub fn secret() -> String {
     String::from_utf8(keys::SECRET.to_vec()).unwrap()
@@ -115,18 +124,24 @@ impl Sidecar {
         Self::of_with(paths, |_| {}).await
     }
 
+    /// Starts with these files, which can be read again. Nobody watches them, unless they say so.
+    pub async fn reloading(paths: Vec<std::path::PathBuf>) -> (Self, Arc<Reloader>) {
+        let sources = sources(paths);
+        let Reading { result, files, look } = config::read(&sources);
+        let loaded = result.unwrap_or_else(|problems| panic!("{problems}"));
+        let origin = Origin { sources, content: loaded.content, files, look };
+        let server = Builder::new(loaded.policy).origin(origin).bind().await.unwrap();
+        let reloader = server.reloader().unwrap().clone();
+        (Self::run(server), reloader)
+    }
+
     async fn of_with(paths: Vec<std::path::PathBuf>, edit: impl FnOnce(&mut Policy)) -> Self {
-        let sources = Sources {
-            paths,
-            environment: vec![
-                (SECRET_VARIABLE.into(), secret()),
-                ("OTHER_SECRET".into(), secret().to_uppercase()),
-            ],
-            ..Sources::default()
-        };
-        let mut loaded = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+        let mut loaded = config::load(&sources(paths)).unwrap_or_else(|problems| panic!("{problems}"));
         edit(&mut loaded.policy);
-        let server = Builder::new(loaded.policy).bind().await.unwrap();
+        Self::run(Builder::new(loaded.policy).bind().await.unwrap())
+    }
+
+    fn run(server: Server) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         Sidecar {
             public: server.public_addr(),

@@ -27,6 +27,7 @@ mod plugin;
 mod policy_tests;
 mod process;
 mod proxy_protocol;
+mod reload;
 mod revocation;
 mod rooms;
 mod rules;

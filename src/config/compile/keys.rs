@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 
 use super::Report;
-use crate::config::files::read_key_file;
+use crate::config::files::LARGEST_KEY_FILE;
 use crate::config::key_material::{KeyError, KeyMaterial};
 use crate::config::key_path::KeyPath;
 use crate::config::raw::{self, OneOrMany};
@@ -175,7 +175,7 @@ fn is_variable(name: &str) -> bool {
 
 /// Reads a file named by the settings, relative to the file that names it.
 fn file(name: &str, at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<u8>> {
-    match read_key_file(&report.folder(at).join(name)) {
+    match report.named_file(at, name, LARGEST_KEY_FILE, false) {
         Ok(content) => Some(content),
         Err(fault) => {
             report.refuse(

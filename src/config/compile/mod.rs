@@ -15,10 +15,13 @@ mod type_schema;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::Value;
 
+use super::content::{NamedFile, sha256};
+use super::files::{bounded, read_some};
 use super::key_path::KeyPath;
 use super::policy::{Drain, Mode, Policy, RefusalDetail};
 use super::problem::{Problem, any_of, closest};
@@ -48,11 +51,19 @@ pub(super) struct Compiled {
     /// What seems to be missing.
     pub missing: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// The files that the settings name.
+    pub files: Vec<NamedFile>,
 }
 
 /// Compiles every section, also after one has failed.
 pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
-    let mut report = Report { context, problems: Vec::new(), missing: Vec::new(), warnings: Vec::new() };
+    let mut report = Report {
+        context,
+        problems: Vec::new(),
+        missing: Vec::new(),
+        warnings: Vec::new(),
+        files: Vec::new(),
+    };
     let auth = auth::compile(&raw.auth, &mut report);
     let server = server::server(&raw.server, &raw.auth, &mut report);
     let internal = server::internal(&raw.internal, server.as_ref(), &mut report);
@@ -74,6 +85,8 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
         Some(Policy {
+            // Known when everything is read.
+            hash: Arc::default(),
             server: server?,
             internal: internal?,
             auth: auth?,
@@ -87,10 +100,12 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             audience: audience?,
             labels: labels?,
             decision_log: decision_log?,
+            watch: raw.reload.watch,
             drain: drain?,
         })
     })();
-    Compiled { policy, problems: report.problems, missing: report.missing, warnings: report.warnings }
+    let Report { problems, missing, warnings, files, .. } = report;
+    Compiled { policy, problems, missing, warnings, files }
 }
 
 fn drain(raw: &super::raw::Drain, report: &mut Report<'_>) -> Option<Drain> {
@@ -117,6 +132,7 @@ struct Report<'a> {
     problems: Vec<Problem>,
     missing: Vec<Problem>,
     warnings: Vec<Problem>,
+    files: Vec<NamedFile>,
 }
 
 impl Report<'_> {
@@ -190,6 +206,23 @@ impl Report<'_> {
     fn folder(&self, at: &KeyPath) -> &Path {
         let origin = at.origin(self.context.tree, super::BUILT_IN);
         self.context.folders.get(&origin).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// The content of a file that the setting at this place names, of at most so many bytes, and noted as one that the policy
+    /// was made of. `is_public` where it holds neither keys nor secrets.
+    fn named_file(
+        &mut self,
+        at: &KeyPath,
+        name: &str,
+        most: usize,
+        is_public: bool,
+    ) -> Result<Vec<u8>, String> {
+        let path = self.folder(at).join(name);
+        let content = read_some(&path);
+        let digest = content.as_ref().ok().map(|content| sha256(content));
+        let content = bounded(&path, content, most);
+        self.files.push(NamedFile { key: at.to_string(), path, digest, is_public });
+        content
     }
 
     fn positive_duration(&mut self, at: &KeyPath, text: &str) -> Option<Duration> {

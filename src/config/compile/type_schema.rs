@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::config::files::read_bounded;
 use crate::config::json_schema::{Fault, JsonSchema, MAX_BYTES};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{Presence, TypePolicy, TypeSchema, TypedPayload};
@@ -12,7 +11,7 @@ use crate::config::policy::{Presence, TypePolicy, TypeSchema, TypedPayload};
 pub(super) fn load(path: Option<&str>, at: &KeyPath, report: &mut Report<'_>) -> Option<Option<TypeSchema>> {
     let Some(path) = path else { return Some(None) };
     let at = at.key("schema");
-    let text = match read_bounded(&report.folder(&at).join(path), MAX_BYTES) {
+    let text = match report.named_file(&at, path, MAX_BYTES, true) {
         Ok(text) => text,
         Err(found) => {
             let mend = "name a readable JSON Schema; its path is relative to the file that names it";

@@ -39,6 +39,11 @@ impl KeyId {
         Self::digest(b"endpoint\0", &[url.as_str().as_bytes()])
     }
 
+    /// For what tells policies apart.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
     fn digest(kind: &[u8], parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         context.update(DOMAIN);

@@ -81,6 +81,16 @@ impl Process {
         Self::start(&mut command, folder)
     }
 
+    /// `serve` with these settings files or folders, and with further variables in its environment.
+    pub fn serve_files(settings: &[PathBuf], environment: &[(&str, &str)]) -> Self {
+        let mut command = flowgate(&["serve"]);
+        for path in settings {
+            command.arg("--config").arg(path);
+        }
+        command.env(SECRET_VARIABLE, secret()).envs(environment.iter().copied());
+        Self::start(&mut command, tempfile::tempdir().unwrap())
+    }
+
     /// `serve` with these settings files, its log in a file.
     pub fn serve_logging(settings: &[PathBuf], log: &Path) -> Self {
         let mut command = flowgate(&["serve"]);

@@ -5,6 +5,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -20,6 +21,10 @@ use crate::event::pipeline::Pipeline;
 pub struct Edition {
     /// Counts the editions of this process, from one.
     pub number: u64,
+    /// When it was put in force.
+    pub since: SystemTime,
+    /// Who asked for it, in words.
+    pub wanted_by: &'static str,
     /// What it says.
     pub policy: Arc<Policy>,
     /// Decides on sockets.

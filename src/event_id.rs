@@ -23,6 +23,12 @@ impl EventId {
         EventId { started: *STARTED, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// Whether it is one in so many. They are spread evenly over all events, and over every second or third of them: what comes
+    /// by turns is met alike (Fibonacci hashing).
+    pub fn is_one_in(self, many: u64) -> bool {
+        self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) < u64::MAX / many
+    }
+
     /// Its number within the process.
     pub(crate) fn number(self) -> u64 {
         self.number
@@ -32,5 +38,21 @@ impl EventId {
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}", self.started, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_so_many_is_met_whatever_comes_by_turns() {
+        for turns in 1..=10_u64 {
+            for first in 0..turns {
+                let of_one = (0..800).map(|at| EventId { started: 0, number: 7_000 + first + at * turns });
+                let met = of_one.filter(|id| id.is_one_in(8)).count();
+                assert!((90..=110).contains(&met), "{met} of every {turns}");
+            }
+        }
     }
 }

@@ -26,6 +26,8 @@ pub mod server;
 mod survey;
 pub mod trial;
 
+pub mod internal;
+
 pub mod edge;
 pub mod namespace;
 
@@ -38,7 +40,6 @@ pub mod connect;
 pub mod event;
 pub mod relay;
 
-pub mod internal;
 pub mod link;
 
 pub mod decision_log;

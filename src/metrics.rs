@@ -1,5 +1,7 @@
 //! What is counted. Every label comes from a fixed set, so no client can make a series.
 
+mod latency;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +15,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::latency::{Held, Latency};
 use crate::config::policy::Label;
 use crate::process::{Usage, descriptor_limit};
 use crate::reject::Code;
@@ -174,6 +177,9 @@ struct KeyLabel {
     key: &'static str,
 }
 
+/// Latencies are measured of one event in so many: reading the clock twice more costs what a stage does.
+pub const LATENCY_OF_ONE_IN: u64 = 8;
+
 /// What became of events. Their labels are names that the policy gives.
 #[derive(Clone, Debug, Default)]
 pub struct EventCounters {
@@ -208,6 +214,13 @@ impl EventCounters {
             observed: counter("observed"),
             refused: counter("refused"),
         }
+    }
+
+    /// How many events of one label passed that would have been refused with this code; `None` where none could.
+    pub fn observed_so_far(&self, label: &Label, code: Code) -> Option<u64> {
+        let labels =
+            ObservedLabels { event: label.event.clone(), r#type: label.kind.clone(), code: code.as_str() };
+        self.observed.get(&labels).map(|counter| counter.get())
     }
 
     /// Events of one label that passed and would have been refused with this code.
@@ -518,6 +531,10 @@ pub struct Metrics {
     pub traffic: Arc<Traffic>,
     /// What is looked at for a scrape.
     pub surveyed: Surveyed,
+    /// From an event's arrival until it is decided on; of one in [`LATENCY_OF_ONE_IN`].
+    pub pipeline_latency: Latency,
+    /// From there until every member's queue has it; of one in as many.
+    pub relay_latency: Latency,
     /// Requests to the internal port's API without the admin token.
     pub admin_unauthorized: Counter,
     /// Live Engine.IO sessions.
@@ -643,6 +660,16 @@ impl Metrics {
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
             traffic: Arc::new(traffic),
             surveyed,
+            pipeline_latency: latency(
+                registry,
+                "pipeline_seconds",
+                "From an event's arrival until it is decided on, of one event in eight",
+            ),
+            relay_latency: latency(
+                registry,
+                "relay_seconds",
+                "From a decision until every member's queue has the event, of one event in eight",
+            ),
             admin_unauthorized: counter(
                 registry,
                 "admin_unauthorized",
@@ -675,6 +702,16 @@ impl Metrics {
         self.closes[reason as usize].inc();
     }
 
+    /// How often each code was refused with, in the order of [`Code::ALL`].
+    pub fn refusals_so_far(&self) -> impl Iterator<Item = u64> {
+        self.refusals.iter().map(Counter::get)
+    }
+
+    /// How often each reason closed, in the order of [`CloseReason::ALL`].
+    pub fn closes_so_far(&self) -> impl Iterator<Item = u64> {
+        self.closes.iter().map(Counter::get)
+    }
+
     /// Counts so many deliveries that were withheld, or would have been.
     pub fn withheld(&self, reason: WithheldReason, deliveries: u64) {
         self.withheld[reason as usize].inc_by(deliveries);
@@ -695,6 +732,11 @@ impl Metrics {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.policy_since.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         self.policy_current.set(1);
+    }
+
+    /// Whether the last reload left the process with the policy that its files hold.
+    pub fn policy_is_current(&self) -> bool {
+        self.policy_current.get() == 1
     }
 
     /// Counts what a reload came to.
@@ -747,6 +789,12 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter<u64, Atom
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
     counter
+}
+
+fn latency(registry: &mut Registry, name: &str, help: &str) -> Latency {
+    let latency = Latency::default();
+    registry.register(name, help, latency.clone());
+    latency
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

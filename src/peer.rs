@@ -19,6 +19,13 @@ impl PeerId {
         PeerId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The one that is displayed like this.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = PeerId(text.strip_prefix('c')?.parse().ok()?);
+        // In no other form: `c+1` and `c01` are none.
+        (id.to_string() == text).then_some(id)
+    }
+
     /// A number of a test's own choosing.
     #[cfg(test)]
     pub(crate) fn numbered(number: u64) -> Self {
@@ -132,5 +139,21 @@ impl Peer {
     /// When its token ends (`exp`, without leeway); `None` for peers without a token.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_as_it_is_displayed_and_in_no_other_form() {
+        for number in [1, 42, u64::MAX] {
+            let id = PeerId::numbered(number);
+            assert_eq!(PeerId::parse(&id.to_string()), Some(id));
+        }
+        for other in ["", "c", "1", "c01", "c+1", "c-1", "c1 ", "C1", "c18446744073709551616", "c1é"] {
+            assert_eq!(PeerId::parse(other), None, "{other:?}");
+        }
     }
 }

@@ -20,15 +20,47 @@ pub struct Usage {
     pub started: Option<f64>,
 }
 
+/// What can be read often: it costs the same however many descriptors are open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Resident memory, in bytes.
+    pub resident: u64,
+    /// User and system CPU time since the start, in seconds.
+    pub cpu: f64,
+}
+
+impl Load {
+    /// Reads it from `/proc`; `None` where there is none, or no descriptor left to read it with.
+    #[cfg(target_os = "linux")]
+    pub fn read() -> Option<Self> {
+        Some(Self::of(&procfs::process::Process::myself().ok()?.stat().ok()?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn of(stat: &procfs::process::Stat) -> Self {
+        Load {
+            resident: stat.rss * procfs::page_size(),
+            cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+        }
+    }
+
+    /// Only Linux is asked.
+    #[cfg(not(target_os = "linux"))]
+    pub fn read() -> Option<Self> {
+        None
+    }
+}
+
 impl Usage {
     /// Reads it from `/proc`; `None` where there is none, or no descriptor left to read it with.
     #[cfg(target_os = "linux")]
     pub fn read() -> Option<Self> {
         let process = procfs::process::Process::myself().ok()?;
         let stat = process.stat().ok()?;
+        let Load { resident, cpu } = Load::of(&stat);
         Some(Usage {
-            resident: stat.rss * procfs::page_size(),
-            cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident,
+            cpu,
             // One of them is the folder that is being counted.
             descriptors: (process.fd_count().ok()? as u64).saturating_sub(1),
             threads: u64::try_from(stat.num_threads).unwrap_or_default(),

@@ -80,6 +80,11 @@ codes! {
 }
 
 impl Code {
+    /// Whether it is said of an event, rather than of a socket or of a request.
+    pub const fn is_of_event(self) -> bool {
+        self.index() >= Code::UnknownEvent.index()
+    }
+
     /// This code's place in [`Code::ALL`], for counters kept in an array.
     pub const fn index(self) -> usize {
         self as usize

@@ -101,13 +101,13 @@ impl Reloader {
     /// every live socket when this returns.
     pub async fn reload(&self, trigger: Trigger) -> Reloaded {
         let mut content = self.content.lock().await;
-        let reloaded = self.try_reload(&mut content).await;
+        let reloaded = self.try_reload(&mut content, trigger).await;
         drop(content);
         self.tell(&reloaded, trigger);
         reloaded
     }
 
-    async fn try_reload(&self, content: &mut Content) -> Reloaded {
+    async fn try_reload(&self, content: &mut Content, trigger: Trigger) -> Reloaded {
         let before = self.path.current.policy().hash.clone();
         let refused = |problems: Problems| Reloaded::Refused { policy: before.clone(), problems: problems.0 };
         let loaded = match self.read_again().await {
@@ -120,7 +120,7 @@ impl Reloader {
             return Reloaded::Unchanged { policy: before };
         }
         let after = policy.hash.clone();
-        match self.adopt(policy, &changes).await {
+        match self.adopt(policy, &changes, trigger).await {
             Ok((sockets, closed)) => {
                 *content = next;
                 Reloaded::Applied { before, after, changes, warnings, sockets, closed }
@@ -140,7 +140,12 @@ impl Reloader {
 
     /// Puts a policy in force, or leaves everything as it is. Returns how many sockets were judged again, and how many of them
     /// may not stay.
-    async fn adopt(&self, policy: Policy, changes: &[Change]) -> Result<(usize, usize), Problems> {
+    async fn adopt(
+        &self,
+        policy: Policy,
+        changes: &[Change],
+        trigger: Trigger,
+    ) -> Result<(usize, usize), Problems> {
         let problems = fixed::problems(changes);
         if !problems.is_empty() {
             return Err(Problems(problems));
@@ -168,6 +173,8 @@ impl Reloader {
         let number = before.number + 1;
         let next = Arc::new(Edition {
             number,
+            since: SystemTime::now(),
+            wanted_by: trigger.as_str(),
             admission: before.admission.successor(policy.clone(), verifier, &metrics.audience),
             pipeline: before.pipeline.successor(policy.clone(), number, &metrics.events),
             refreshers,

@@ -31,6 +31,7 @@ use crate::edge::tls::Tls;
 use crate::edition::{Current, Edition};
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
+use crate::internal::series::{self, Series};
 use crate::internal::{self, Operations};
 use crate::link::revoke::Revoker;
 use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
@@ -41,6 +42,7 @@ use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::relay::coalesce::Coalescer;
 use crate::relay::later::Later;
 use crate::relay::local::Rooms;
+use crate::relay::traffic;
 use crate::reload::{Origin, Reloader, Trigger};
 use crate::revocation::Revocations;
 use crate::survey::Surveyor;
@@ -149,6 +151,8 @@ impl Builder {
         let refreshers = verifier.start();
         let current = Current::new(Edition {
             number: 1,
+            since: SystemTime::now(),
+            wanted_by: "the start",
             admission: Admission::new(
                 policy.clone(),
                 verifier,
@@ -190,8 +194,12 @@ impl Builder {
         };
         let reloader =
             self.origin.map(|origin| Reloader::new(path.clone(), sessions.clone(), caps.clone(), origin));
+        let loopback = internal_addr.ip().is_loopback();
+        let operations = operations(&front, &caps, &sessions, &path, &revoker, reloader.clone(), loopback);
+        let operations = Arc::new(operations);
         let mut tasks = vec![
-            owned(serve_internal(internal, &front, &caps, &sessions, &path, &revoker, reloader.clone())?),
+            owned(serve_internal(internal, operations.clone())),
+            owned(sample(operations)),
             owned(forget_revocations(current.clone(), revoker)),
             owned(sweep(sessions.clone(), connections, caps, path)),
             owned(coalescer.clone().run()),
@@ -349,15 +357,16 @@ impl PollingCloser for Closer {
     }
 }
 
-fn serve_internal(
-    listener: TcpListener,
+/// What operators look at and act on.
+fn operations(
     front: &Arc<Front>,
     caps: &Arc<Caps>,
     sessions: &Arc<Sessions>,
     path: &Arc<EventPath>,
     revoker: &Arc<Revoker>,
     reloader: Option<Arc<Reloader>>,
-) -> anyhow::Result<impl Future<Output = ()> + 'static> {
+    loopback: bool,
+) -> Operations {
     let in_force = path.current.clone();
     let surveyor = Arc::new(Surveyor {
         current: path.current.clone(),
@@ -369,10 +378,15 @@ fn serve_internal(
         metrics: path.metrics.clone(),
     });
     let ready = surveyor.clone();
-    let router = internal::router(Operations {
+    Operations {
         policy: Box::new(move || in_force.policy()),
+        started: path.current.load().since,
+        current: path.current.clone(),
+        sessions: sessions.clone(),
+        rooms: path.rooms.clone(),
+        series: Arc::new(Series::new(&path.metrics)),
         revoker: revoker.clone(),
-        loopback: listener.local_addr()?.ip().is_loopback(),
+        loopback,
         metrics: path.metrics.clone(),
         refresh: Box::new(move || surveyor.look()),
         not_ready: Box::new(move || ready.not_ready()),
@@ -382,12 +396,13 @@ fn serve_internal(
                 Box::pin(async move { reloader.reload(Trigger::Api).await })
             })
         }),
-    });
-    Ok(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the internal port has failed");
-        }
-    })
+    }
+}
+
+async fn serve_internal(listener: TcpListener, operations: Arc<Operations>) {
+    if let Err(error) = axum::serve(listener, internal::router(operations)).await {
+        tracing::error!(%error, "the internal port has failed");
+    }
 }
 
 /// Forgets revocations that have nothing left to do, for as long as the server lives.
@@ -397,6 +412,19 @@ async fn forget_revocations(current: Arc<Current>, revoker: Arc<Revoker>) {
     loop {
         ticks.tick().await;
         revoker.forget_ended(current.policy()).await;
+    }
+}
+
+/// Keeps the averages and the series of the last minutes, for as long as the server lives.
+async fn sample(operations: Arc<Operations>) {
+    // Both are looked at in one go.
+    const _: () = assert!(series::EVERY.as_millis() == traffic::EVERY.as_millis());
+    let mut ticks = tokio::time::interval_at((Instant::now() + series::EVERY).into(), series::EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        operations.series.sample(&operations.metrics);
+        operations.rooms.traffic().sample();
     }
 }
 

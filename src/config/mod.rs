@@ -26,6 +26,7 @@ mod values;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Config, ConfigError, Map, Value, ValueKind};
@@ -177,6 +178,7 @@ fn read_noting(sources: &Sources, look: &mut Look, files: &mut Vec<NamedFile>) -
             let effective = Effective::new(tree);
             let content = Content::new(&effective, files, &policy);
             policy.hash = content.hash().clone();
+            policy.effective = Some(Arc::new(effective.clone()));
             Ok(Loaded { policy, effective, content, warnings })
         }
         _ => Err(Problems(problems)),

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::admin_token::AdminToken;
 use super::certificate::Certificate;
+use super::effective::Effective;
 use super::expression::{Expression, Fields};
 use super::json_schema::JsonSchema;
 use super::key_material::KeyMaterial;
@@ -22,6 +23,8 @@ use super::key_material::KeyMaterial;
 pub struct Policy {
     /// A short name of it, the same wherever the same policy is loaded; see [`super::content::Content::hash`].
     pub hash: Arc<str>,
+    /// Every setting that it was made of, with its origin, for who asks; `None` where a program made it by itself.
+    pub effective: Option<Arc<Effective>>,
     /// The public listener.
     pub server: Server,
     /// The operators' listener.

@@ -78,6 +78,17 @@ pub enum Who {
     Peer(Arc<Peer>),
 }
 
+impl Who {
+    /// The number of the connection, where it is one.
+    pub fn id(&self) -> Option<PeerId> {
+        match self {
+            Who::Nobody | Who::Admin | Who::Address(_) => None,
+            Who::Stranger(id, _) | Who::Connection(id) => Some(*id),
+            Who::Peer(peer) => Some(peer.id()),
+        }
+    }
+}
+
 /// Which teams a line names.
 #[derive(Clone, Debug)]
 pub enum Teams {

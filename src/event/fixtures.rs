@@ -54,6 +54,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
     let plenty = per_second(1_000_000_000);
     let mut policy = Policy {
         hash: "".into(),
+        effective: None,
         server: Server {
             listen: ([127, 0, 0, 1], 0).into(),
             path: "/socket.io/".into(),

@@ -1,12 +1,14 @@
 //! What the operators' port answers when it does not do what was asked: always JSON with a stable code and a sentence.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// A request that is not carried out.
 #[derive(Debug)]
@@ -46,6 +48,13 @@ impl IntoResponse for Declined {
         answer.headers_mut().extend(self.header);
         answer
     }
+}
+
+/// RFC 3339 in UTC, with milliseconds.
+pub(super) fn time(time: SystemTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    // It fails only for formats that ask for what a time does not have.
+    OffsetDateTime::from(time).format(&format).unwrap_or_default()
 }
 
 /// No such path.

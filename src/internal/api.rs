@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::post;
+use axum::routing::{get, post};
 
 use super::admin::{self, Guard};
-use super::{Operations, answer, reload, revocations};
+use super::{Operations, answer, connections, observed, policy, reload, revocations, series, status, teams};
 
 /// The API's routes. What is asked without the token is not even told whether there is such a path.
 pub(super) fn router(operations: &Arc<Operations>) -> Router<Arc<Operations>> {
     Router::new()
+        .route("/status", get(status::status))
+        .route("/connections", get(connections::list))
+        .route("/connections/{id}", get(connections::one))
+        .route("/teams", get(teams::list))
+        .route("/series", get(series::series))
+        .route("/observed", get(observed::report))
+        .route("/policy", get(policy::policy))
         .merge(revocations::routes())
         .route("/reload", post(reload::reload))
         .fallback(answer::not_found)

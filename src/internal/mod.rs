@@ -7,23 +7,34 @@ mod admin;
 mod answer;
 mod api;
 mod body;
+mod connections;
 mod health;
 mod host;
+mod observed;
+mod policy;
+mod query;
 mod reload;
 mod revocations;
 mod scrape;
+pub mod series;
+mod status;
+mod teams;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::middleware;
 use axum::routing::get;
 
+use self::series::Series;
 use crate::config::policy::Policy;
-use crate::edition::Reloaded;
+use crate::edition::{Current, Reloaded};
 use crate::link::revoke::Revoker;
+use crate::link::session::Sessions;
 use crate::metrics::Metrics;
+use crate::relay::local::Rooms;
 
 /// Reads the configuration again, and puts it in force if it can be.
 pub type Reload = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
@@ -32,6 +43,16 @@ pub type Reload = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Reloaded> + Send>>
 pub struct Operations {
     /// The policy in force, the admin token in it.
     pub policy: Box<dyn Fn() -> Arc<Policy> + Send + Sync>,
+    /// The edition in force.
+    pub current: Arc<Current>,
+    /// Who is connected.
+    pub sessions: Arc<Sessions>,
+    /// Who hears together.
+    pub rooms: Arc<Rooms>,
+    /// The last hour.
+    pub series: Arc<Series>,
+    /// When the process began to serve.
+    pub started: SystemTime,
     /// Revokes, and closes who is revoked.
     pub revoker: Arc<Revoker>,
     /// The counters.
@@ -47,8 +68,7 @@ pub struct Operations {
 }
 
 /// The routes.
-pub fn router(operations: Operations) -> Router {
-    let operations = Arc::new(operations);
+pub fn router(operations: Arc<Operations>) -> Router {
     Router::new()
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))

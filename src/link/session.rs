@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -79,6 +79,8 @@ pub trait PollingCloser: Send + Sync {
 pub struct Session {
     id: PeerId,
     address: IpAddr,
+    /// Seconds since 1970, which are enough for people and fit beside what is small.
+    opened: u32,
     tally: Arc<Tally>,
     /// Held weakly: the connection's descriptor is freed with the connection, however long the library keeps the session.
     websocket: OnceLock<Weak<Outlet>>,
@@ -110,6 +112,11 @@ impl Session {
     /// The real client address.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// When it was opened, to the second.
+    pub fn opened(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.opened.into())
     }
 
     /// What the library holds for this session.
@@ -243,6 +250,16 @@ impl Session {
         &self.lines
     }
 
+    /// What carries it, in a word; `None` where nothing does any more.
+    pub fn transport(&self) -> Option<&'static str> {
+        match self.carrier() {
+            _ if self.closing().is_some() => None,
+            Carrier::Polling => Some("polling"),
+            Carrier::WebSocket(_) => Some("websocket"),
+            Carrier::Gone => None,
+        }
+    }
+
     /// Why it was closed from this side, once it was.
     pub fn closing(&self) -> Option<CloseReason> {
         self.closing.get().copied()
@@ -357,9 +374,11 @@ impl Sessions {
         credentials: HeaderMap,
         held: Box<dyn Send + Sync>,
     ) -> Arc<Session> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let session = Arc::new(Session {
             id: PeerId::next(),
             address,
+            opened: since_epoch.as_secs() as u32,
             tally: Arc::default(),
             websocket: OnceLock::new(),
             sid: OnceLock::new(),
@@ -395,6 +414,12 @@ impl Sessions {
     /// Every session that is alive now.
     pub fn snapshot(&self) -> Vec<Arc<Session>> {
         self.all.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The session that has this number, or whose peer has.
+    pub fn of(&self, id: PeerId) -> Option<Arc<Session>> {
+        let by_number = self.all.lock().get(&id).and_then(Weak::upgrade);
+        by_number.or_else(|| self.snapshot().into_iter().find(|session| session.who().id() == Some(id)))
     }
 
     /// How many sessions are alive.

@@ -1,6 +1,7 @@
 //! Where events come in from the protocol library, and where their answers leave.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use socketioxide::adapter::LocalAdapter;
@@ -15,7 +16,7 @@ use crate::edition::{Current, Edition};
 use crate::event::pipeline::Labels;
 use crate::event::sender::AfterRefusal;
 use crate::event::{Decision, EventId, Now, Refused, Sender, record};
-use crate::metrics::{CloseReason, Metrics};
+use crate::metrics::{CloseReason, LATENCY_OF_ONE_IN, Metrics};
 use crate::reject::{Code, Reject};
 use crate::relay::change::{Change, Key};
 use crate::relay::coalesce::Coalescer;
@@ -67,10 +68,11 @@ impl EventEntry {
         decision: &Decision<'_>,
         edition: &Edition,
         now: Now,
+        decided: Option<Instant>,
     ) -> Result<bool, Refused> {
         let Some(over) = &decision.over else {
             self.path.later.let_go(sender.peer().id());
-            self.relay(sender, id, decision, now);
+            self.relay(sender, id, decision, now, decided);
             return Ok(false);
         };
         self.path.later.hold(Self::change(sender, decision), now.steady, |place| {
@@ -84,7 +86,15 @@ impl EventEntry {
         Ok(true)
     }
 
-    fn relay(&self, sender: &Sender, id: EventId, decision: &Decision<'_>, now: Now) {
+    /// `decided`: when that was, where it is measured how long relaying takes.
+    fn relay(
+        &self,
+        sender: &Sender,
+        id: EventId,
+        decision: &Decision<'_>,
+        now: Now,
+        decided: Option<Instant>,
+    ) {
         self.path.metrics.events_accepted.inc();
         if self.path.coalescer.is_on() {
             let folded = self.path.coalescer.hold(Self::change(sender, decision), now.steady);
@@ -95,6 +105,9 @@ impl EventEntry {
         let except = (!decision.echo).then(|| sender.peer().id());
         let heard =
             self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, except);
+        if let Some(decided) = decided {
+            self.path.metrics.relay_latency.observe(decided.elapsed());
+        }
         tracing::trace!(connection = %sender.peer().id(), event = %id, heard, "relayed");
         self.record_relay(sender, id, decision, Some(heard), now);
     }
@@ -238,8 +251,12 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             (Value::Str(text, None), Ok(())) => edition.pipeline.decide(sender, text, id, now),
             _ => Err(binary(&edition, sender, now)),
         };
+        let measured = id.is_one_in(LATENCY_OF_ONE_IN).then(Instant::now);
+        if let Some(measured) = measured {
+            self.path.metrics.pipeline_latency.observe(measured.saturating_duration_since(now.steady));
+        }
         // The echo is queued before the answer is, unless it waits for its equals.
-        match decided.and_then(|decision| self.pass_on(sender, id, &decision, &edition, now)) {
+        match decided.and_then(|decision| self.pass_on(sender, id, &decision, &edition, now, measured)) {
             Ok(folded) => answer(&Answer::accepted(&id.to_string(), folded)),
             Err(refused) => {
                 self.refuse(sender, id, &refused, &value, &edition, now);

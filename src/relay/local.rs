@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use socketioxide::socket::Socket;
 
 use super::flusher::{Flusher, SLICE};
@@ -13,6 +13,7 @@ use super::frame::Frame;
 use super::member::{Member, Round};
 use super::room::{GroupNumber, Room};
 use super::round::CourseId;
+use super::traffic::Traffic;
 use crate::hears::{Hearing, Listening};
 use crate::link::feed::Entry;
 use crate::link::outlet::Outlet;
@@ -24,6 +25,7 @@ use crate::peer::PeerId;
 pub struct Rooms {
     by_name: Mutex<HashMap<Arc<str>, Arc<Room>>>,
     flusher: Flusher,
+    traffic: Traffic,
     metrics: Arc<Metrics>,
 }
 
@@ -37,7 +39,12 @@ pub struct Membership {
 impl Rooms {
     /// No rooms yet. Must be called on a runtime, which will flush.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Rooms { by_name: Mutex::default(), flusher: Flusher::start(), metrics })
+        Arc::new(Rooms {
+            by_name: Mutex::default(),
+            flusher: Flusher::start(),
+            traffic: Traffic::default(),
+            metrics,
+        })
     }
 
     /// Puts a member into these rooms, each given once.
@@ -68,14 +75,14 @@ impl Rooms {
     /// only the writing is sliced.
     pub fn broadcast<'n>(
         &self,
-        names: impl IntoIterator<Item = &'n Arc<str>>,
+        names: impl IntoIterator<Item = &'n Arc<str>> + Clone,
         frame: &Frame,
         topic: &Topic<'_>,
         except: Option<PeerId>,
     ) -> usize {
         let mut rooms: SmallVec<[Arc<Room>; 1]> = {
             let by_name = self.by_name.lock();
-            names.into_iter().filter_map(|name| by_name.get(name).cloned()).collect()
+            names.clone().into_iter().filter_map(|name| by_name.get(name).cloned()).collect()
         };
         // One order for all who lock several.
         rooms.sort_unstable_by_key(Arc::as_ptr);
@@ -83,6 +90,11 @@ impl Rooms {
         let told = self.publish(&rooms, frame, topic, except, &mut round);
         self.flusher.want(&mut round.to_flush);
         self.metrics.deliveries.inc_by(told.members as u64);
+        for (room, copies) in rooms.iter().zip(&told.by_room) {
+            if room.passed().add(*copies) {
+                self.note_traffic(names.clone(), room);
+            }
+        }
         if !told.feeds.is_empty() {
             let (now, mut few) = (Instant::now(), SLICE);
             for feed in &told.feeds {
@@ -93,6 +105,31 @@ impl Rooms {
             self.count_withheld(&rooms, topic, except, &told.feeds, told.seen);
         }
         told.members
+    }
+
+    /// Has the room's traffic looked at with the next sample.
+    #[cold]
+    fn note_traffic<'n>(&self, names: impl IntoIterator<Item = &'n Arc<str>>, room: &Arc<Room>) {
+        let by_name = self.by_name.lock();
+        let is_it = |name: &&Arc<str>| by_name.get(*name).is_some_and(|found| Arc::ptr_eq(found, room));
+        let name = names.into_iter().find(is_it).cloned();
+        drop(by_name);
+        // Nobody is left in a room that is not found any more.
+        if let Some(name) = name {
+            self.traffic.note(&name, room);
+        }
+    }
+
+    /// The rooms whose names begin so, in no order.
+    pub fn named(&self, beginning: &str) -> Vec<(Arc<str>, Arc<Room>)> {
+        let by_name = self.by_name.lock();
+        let named = by_name.iter().filter(|(name, _)| name.starts_with(beginning));
+        named.map(|(name, room)| (name.clone(), room.clone())).collect()
+    }
+
+    /// What is relayed to them.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Hands the frame to every member of these rooms that hears of it, once.
@@ -106,7 +143,7 @@ impl Rooms {
     ) -> Told {
         // All at once, so that nobody begins to follow one room's feed after another's members have been gone through.
         let all: SmallVec<[_; 1]> = rooms.iter().map(|room| room.read()).collect();
-        let mut told = Told::default();
+        let mut told = Told { by_room: smallvec![0; rooms.len()], ..Told::default() };
         let mut handed: SmallVec<[_; 1]> = SmallVec::new();
         for (room, members) in all.iter().enumerate() {
             for (number, group) in members.groups().filter(|(_, group)| !group.is_empty()) {
@@ -122,6 +159,7 @@ impl Rooms {
                     let without_echo = except.is_some_and(|id| members.is_in(group, id) == (true, true));
                     let heard = group.followers() - usize::from(without_echo);
                     told.members += heard;
+                    told.by_room[room] += heard;
                     self.count(&hearing, heard);
                 }
                 if !group.others().is_empty() {
@@ -142,6 +180,7 @@ impl Rooms {
                     candidates.push(member.clone());
                 }
             }
+            told.by_room[room] += told.members - before;
             self.count(&hearing, told.members - before);
             if !candidates.is_empty() {
                 may_follow.push((room, candidates));
@@ -262,6 +301,8 @@ impl Rooms {
 #[derive(Default)]
 struct Told {
     members: usize,
+    /// The same by room, in the broadcast's order.
+    by_room: SmallVec<[usize; 1]>,
     /// Feeds that it was published in.
     feeds: SmallVec<[Published; 1]>,
     /// Members of several rooms that were handed it.

@@ -4,7 +4,7 @@
 //! [`member`] by itself, directly or through the protocol library; [`flusher`] writes at the end of the tick, a feed's
 //! followers in a [`round`]. Where the policy wants it, a
 //! [`change`] waits before that: [`held`] folds equal ones into one, [`coalesce`] is the window at whose end they go, and [`later`]
-//! is where those wait that are over their sender's rate.
+//! is where those wait that are over their sender's rate. [`traffic`] adds up what goes through each room.
 
 pub mod change;
 pub mod coalesce;
@@ -16,3 +16,4 @@ pub mod local;
 pub mod member;
 pub mod room;
 pub mod round;
+pub mod traffic;

@@ -12,13 +12,17 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::member::Member;
 use super::round::{Course, Due, Slice};
+use super::traffic::Passed;
 use crate::hears::Hears;
 use crate::link::outlet::Outlet;
 use crate::peer::PeerId;
 
-/// The members of one room.
+/// The members of one room, and what has been relayed to them.
 #[derive(Default)]
-pub struct Room(RwLock<Members>);
+pub struct Room {
+    members: RwLock<Members>,
+    passed: Passed,
+}
 
 /// Members side by side, and where each stands.
 ///
@@ -78,7 +82,7 @@ impl Room {
     /// Lets a member in, who is to hear this. One that is in already hears this from now on. Returns the connection on which
     /// frames wait that it was still to hear.
     pub fn add(&self, member: &Arc<Member>, hears: &Hears) -> Option<Arc<Outlet>> {
-        let mut members = self.0.write();
+        let mut members = self.members.write();
         if members.hears(member.id()) == Some(hears) {
             return None;
         }
@@ -89,21 +93,21 @@ impl Room {
 
     /// Lets a member go. Returns whether nobody is left, and the connection on which frames wait that it was still to hear.
     pub fn remove(&self, id: PeerId) -> (bool, Option<Arc<Outlet>>) {
-        let mut members = self.0.write();
+        let mut members = self.members.write();
         let to_flush = members.remove(id);
         (members.places.is_empty(), to_flush)
     }
 
     /// Has these members follow their groups' feeds, now that their connections are ours to write to.
     pub fn promote(&self, candidates: &[Arc<Member>]) {
-        let mut members = self.0.write();
+        let mut members = self.members.write();
         candidates.iter().for_each(|member| members.promote(member));
     }
 
     /// Says what is due after something was published to a group's followers, at `now`, and how many they are. `few` of them
     /// can be written to at once.
     pub fn due(&self, group: GroupNumber, now: Instant, few: usize) -> (Due, usize) {
-        let members = self.0.read();
+        let members = self.members.read();
         let Some(group) = members.get(group) else { return (Due::UnderWay, 0) };
         (group.course.due(now, group.followers.len(), few), group.followers.len())
     }
@@ -111,7 +115,7 @@ impl Room {
     /// Claims the next `most` followers of a group's round, if one is under way. [`Room::wrote`] must follow.
     pub fn claim(&self, group: GroupNumber, most: usize) -> Option<Slice> {
         // Locked for both, so that whoever is claimed has been read before somebody else can take the place.
-        let members = self.0.read();
+        let members = self.members.read();
         let group = members.get(group)?;
         let claimed = group.course.claim(group.followers.len(), most)?;
         let left = claimed.start;
@@ -122,16 +126,31 @@ impl Room {
 
     /// Says that a slice has been written. Returns how many followers are still to have their turn.
     pub fn wrote(&self, group: GroupNumber, slice: &Slice) -> usize {
-        let members = self.0.read();
+        let members = self.members.read();
         // A group that was left by all may have given its number to another.
         let same = members.get(group).filter(|group| Arc::ptr_eq(&group.course, &slice.course));
         let followers = same.map_or(0, |group| group.followers.len());
         if slice.course.wrote(followers) { followers } else { slice.left }
     }
 
+    /// What has been relayed to it and is not in the averages yet.
+    pub fn passed(&self) -> &Passed {
+        &self.passed
+    }
+
+    /// How many members it has.
+    pub fn len(&self) -> usize {
+        self.members.read().places.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The members as they are now; nobody joins or leaves while this is held.
     pub fn read(&self) -> RwLockReadGuard<'_, Members> {
-        self.0.read()
+        self.members.read()
     }
 }
 

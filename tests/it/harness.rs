@@ -3,6 +3,7 @@
 pub mod endpoint;
 pub mod frames;
 pub mod http;
+pub mod operator;
 pub mod packets;
 pub mod polling;
 pub mod process;

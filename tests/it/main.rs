@@ -1,5 +1,6 @@
 //! Tests of the whole sidecar over real sockets.
 
+mod admin;
 mod admission;
 mod audience;
 mod bytes;

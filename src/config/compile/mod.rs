@@ -87,6 +87,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
         Some(Policy {
             // Known when everything is read.
             hash: Arc::default(),
+            effective: None,
             server: server?,
             internal: internal?,
             auth: auth?,

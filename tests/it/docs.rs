@@ -10,7 +10,7 @@ use flowgate::config::{Loaded, Problems, Sources, load};
 use flowgate::metrics::{CloseReason, Metrics};
 use flowgate::reject::Code;
 
-use crate::harness::process::flowgate;
+use crate::harness::process::{flowgate, run};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -43,6 +43,18 @@ fn every_code_and_reason_is_explained() {
     let reasons = CloseReason::ALL.iter().map(|reason| reason.as_str());
     names_all("README.md", &read("README.md"), codes.iter().copied());
     names_all("docs/protocol.md", &read("docs/protocol.md"), codes.iter().copied().chain(reasons));
+}
+
+#[test]
+fn every_command_is_listed() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let commands =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|command| *command != "help");
+    let commands: Vec<String> = commands.map(|command| format!("flowgate {command}")).collect();
+    assert!(commands.len() > 8, "{commands:?}");
+    names_all("README.md", &read("README.md"), commands.iter().map(String::as_str));
 }
 
 #[test]
@@ -190,7 +202,7 @@ fn every_policy_test_shown_passes() {
             shown += 1;
         }
     }
-    assert!(shown > 0);
+    assert!(shown > 8, "{shown}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub struct Event<'a> {
     label: Option<usize>,
     observed: Vec<Refused>,
     over: Option<Reject>,
+    id: Option<&'a str>,
     only_teams: Option<Vec<Arc<str>>>,
 }
 
@@ -98,6 +99,7 @@ impl<'a> Event<'a> {
             label: None,
             observed: Vec::new(),
             over: None,
+            id: None,
             only_teams: None,
         })
     }
@@ -166,6 +168,16 @@ impl<'a> Event<'a> {
     /// The same, taken out.
     pub(crate) fn take_observed(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.observed)
+    }
+
+    /// The JSON text of the field that tells it from its replays, where the policy names one and it is there.
+    pub(crate) fn id(&self) -> Option<&'a str> {
+        self.id
+    }
+
+    /// Set once, by validation.
+    pub(crate) fn set_id(&mut self, id: Option<&'a str>) {
+        self.id = id;
     }
 
     /// Notes that it is over its sender's rate, which it is to wait for instead of being refused.

@@ -551,6 +551,8 @@ pub struct Metrics {
     pub connection_keys: Gauge,
     /// Keys of rate limits that are remembered.
     pub rate_limit_keys: Gauge,
+    /// Events that the replay guard remembers, each in each of its teams.
+    pub replay_keys: Gauge,
     /// Revocations that hold.
     pub revocations: Gauge,
     /// Tasks of the runtime that have not ended.
@@ -686,6 +688,7 @@ impl Metrics {
                 "Addresses and users with connections, sessions or sockets",
             ),
             rate_limit_keys: gauge(registry, "rate_limit_keys", "Rate limit keys remembered"),
+            replay_keys: gauge(registry, "replay_keys", "Events remembered so that no replay passes"),
             revocations: gauge(registry, "revocations", "Revocations that hold"),
             runtime_tasks: gauge(registry, "runtime_tasks", "Tasks of the runtime that have not ended"),
             registry: all,

@@ -67,6 +67,8 @@ codes! {
     StaleTimestamp = "stale_timestamp",
     /// Event: the timestamp lies too far in the future.
     FutureTimestamp = "future_timestamp",
+    /// Event: it was relayed before.
+    Duplicate = "duplicate",
     /// Event: larger than `limits.payload.max_bytes`.
     TooLarge = "too_large",
     /// Event: nested deeper than `limits.payload.max_depth`.

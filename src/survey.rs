@@ -38,6 +38,7 @@ impl Surveyor {
         let edition = self.current.load();
         let keys = edition.pipeline.remembered();
         metrics.rate_limit_keys.set((keys.users + keys.addresses + keys.teams) as i64);
+        metrics.replay_keys.set(edition.pipeline.replays() as i64);
         metrics.connections.set(i64::from(self.caps.open_connections()));
         metrics.connection_keys.set((self.caps.addresses() + edition.admission.users().len()) as i64);
         metrics.revocations.set(self.revoker.revocations().len() as i64);

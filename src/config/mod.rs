@@ -306,7 +306,7 @@ impl Stack {
         let Some(ValueKind::Table(model)) = model else { return };
         let shared: Map<String, Value> = model
             .into_iter()
-            .filter(|(key, _)| !["emit", "team_field", "fields", "types"].contains(&key.as_str()))
+            .filter(|(key, _)| !["emit", "team_field", "replay", "fields", "types"].contains(&key.as_str()))
             .collect();
         let new: Map<String, Value> = events
             .into_keys()

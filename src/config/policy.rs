@@ -443,8 +443,30 @@ pub struct TypedPayload {
     pub exact_types: HashMap<Arc<str>, TypePolicy>,
     /// Types matched by a glob, in the order of the file; the first that matches counts.
     pub glob_types: Vec<(Glob, TypePolicy)>,
+    /// How events are told from replays, where they are.
+    pub replay: Option<ReplayPolicy>,
     /// The rules that judge events of no declared type, which pass unless [`TypedPayload::validation`] is enforced.
     pub undeclared: Option<TypeRules>,
+}
+
+/// `replay`, unless it is off.
+#[derive(Clone, Debug)]
+pub struct ReplayPolicy {
+    /// What two events have in common of which one is a replay of the other.
+    pub by: ReplayBy,
+    /// What follows for the second.
+    pub mode: Mode,
+    /// `events.NAME.replay`, for refusals.
+    pub rule: Arc<str>,
+}
+
+/// `replay.by`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayBy {
+    /// The text or integer in this field.
+    Id(Arc<str>),
+    /// Type, task id and timestamp; without a task id the whole payload.
+    Content,
 }
 
 /// `unknown_fields`.

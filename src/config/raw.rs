@@ -228,6 +228,7 @@ pub(super) struct Event {
     pub unknown_fields: String,
     pub team_field: Option<String>,
     pub timestamp: Timestamp,
+    pub replay: Option<Replay>,
     pub task_id: TaskId,
     #[serde(default)]
     pub fields: BTreeMap<String, Field>,
@@ -241,6 +242,14 @@ pub(super) struct Timestamp {
     pub presence: String,
     pub max_age: String,
     pub max_ahead: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replay {
+    pub by: Option<String>,
+    pub field: Option<String>,
+    pub mode: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

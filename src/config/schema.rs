@@ -131,6 +131,7 @@ const EVENT: Keys = &[
     ("unknown_fields", Text),
     ("team_field", Text),
     ("timestamp", Table(&[("presence", Text), ("max_age", Text), ("max_ahead", Text)])),
+    ("replay", Table(&[("by", Text), ("field", Text), ("mode", Text)])),
     ("task_id", Table(&[("kinds", Texts), ("max_length", Integer)])),
     ("fields", Named(&Table(&[("kind", Text), ("presence", Text), ("max_length", Integer)]))),
     (

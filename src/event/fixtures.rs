@@ -155,6 +155,7 @@ pub fn typed() -> TypedPayload {
         ]
         .into(),
         glob_types: vec![(Glob::new("comment-*"), presence(Presence::Optional))],
+        replay: None,
         undeclared: None,
     }
 }

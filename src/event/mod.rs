@@ -1,7 +1,8 @@
 //! Once per event: the pipeline and its stages.
 //!
 //! [`pipeline`] holds the only loop and the order; each stage is a file of its own: [`size`], [`rate_limit`],
-//! [`validate`], [`authorize`], [`rules`]. What a stage can't decide alone comes after the loop: [`route`] and the teams' own limit.
+//! [`validate`], [`authorize`], [`rules`]. What a stage can't decide alone comes after the loop: [`route`], the teams' own limit,
+//! and whether it was relayed before ([`replay`]).
 //! A [`sender::Sender`] is a peer with what it has used up, and a [`trace::Trace`] tells who asks what each stage said.
 //! Nothing here waits, and nothing here knows Socket.IO.
 
@@ -12,6 +13,7 @@ pub mod now;
 pub mod pipeline;
 pub mod rate_limit;
 pub(crate) mod record;
+pub(crate) mod replay;
 pub mod route;
 pub mod rules;
 pub mod sender;

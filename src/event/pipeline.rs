@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::config::policy::Policy;
+use crate::config::policy::{EventPolicy, Mode, Policy, ReplayPolicy};
 use crate::event_id::EventId;
 use crate::message::{Event, Topic};
 use crate::metrics::EventCounters;
@@ -21,6 +21,7 @@ use crate::relay::later::Place;
 use super::authorize::Authorize;
 use super::now::{Epoch, Now};
 use super::rate_limit::{Budget, RateLimit, Remembered, SharedBuckets, TeamLimit};
+use super::replay::{self, Mark, Replays};
 use super::route;
 use super::rules::Rules;
 use super::sender::Sender;
@@ -66,6 +67,7 @@ pub struct Pipeline {
     shared: SharedBuckets,
     /// The first edition of those since which a socket's own rate is the same.
     socket_rate_since: u64,
+    pub(super) replays: Arc<Replays>,
     epoch: Epoch,
     tally: Tally,
 }
@@ -91,6 +93,8 @@ pub struct Decision<'e> {
     pub observed: Vec<Refused>,
     /// Why it has to wait, and is given to [`Pipeline::wait`] before anything else; `None` where it is to be relayed now.
     pub over: Option<Reject>,
+    /// What tells it from its replays, where that is still to be remembered.
+    pub(super) mark: Option<Mark>,
     /// The place among the policy's labels under which it is counted.
     pub(super) label: Option<usize>,
 }
@@ -148,7 +152,7 @@ impl Pipeline {
         counters: &EventCounters,
     ) -> Self {
         let plugins = plugins.into_iter().map(Arc::from).collect();
-        Self::of(policy, plugins, SharedBuckets::new(), 0, Epoch::at(now), counters)
+        Self::of(policy, plugins, SharedBuckets::new(), 0, Arc::default(), Epoch::at(now), counters)
     }
 
     /// The pipeline of another policy that takes this one's place as edition `number`, with the same plugins. What was spent
@@ -158,7 +162,7 @@ impl Pipeline {
         let shared = self.shared.successor(before, after);
         let same = before.per_socket.rate == after.per_socket.rate;
         let since = if same { self.socket_rate_since } else { number };
-        Self::of(policy, self.plugins.clone(), shared, since, self.epoch, counters)
+        Self::of(policy, self.plugins.clone(), shared, since, self.replays.clone(), self.epoch, counters)
     }
 
     fn of(
@@ -166,6 +170,7 @@ impl Pipeline {
         plugins: Vec<Arc<dyn Stage>>,
         shared: SharedBuckets,
         socket_rate_since: u64,
+        replays: Arc<Replays>,
         epoch: Epoch,
         counters: &EventCounters,
     ) -> Self {
@@ -177,9 +182,21 @@ impl Pipeline {
         }
         stages.extend(plugins.iter().cloned());
         let team_limit = TeamLimit::new(&policy.limits.events);
-        let names = stages.iter().map(|stage| stage.name()).chain([route::NAME, TeamLimit::NAME]);
+        let names =
+            stages.iter().map(|stage| stage.name()).chain([route::NAME, TeamLimit::NAME, replay::NAME]);
         let tally = Tally::new(&policy, counters, names);
-        Pipeline { policy, stages, plugins, rates, team_limit, shared, socket_rate_since, epoch, tally }
+        Pipeline {
+            policy,
+            stages,
+            plugins,
+            rates,
+            team_limit,
+            shared,
+            socket_rate_since,
+            replays,
+            epoch,
+            tally,
+        }
     }
 
     /// What it acts on.
@@ -224,9 +241,9 @@ impl Pipeline {
         trace: &'e Trace,
     ) -> Result<Decision<'e>, Refused> {
         let id = EventId::next();
-        let outcome = self
-            .judge(sender, text, id, now, Some(trace))
-            .and_then(|decision| self.wait(sender, &decision, Place::Free, id, now).map(|_| decision));
+        let outcome = self.judge(sender, text, id, now, Some(trace)).and_then(|mut decision| {
+            self.wait(sender, &mut decision, Place::Free, id, now).map(|_| decision)
+        });
         if let Err(refused) = &outcome {
             trace.refused(refused);
         }
@@ -284,6 +301,10 @@ impl Pipeline {
         if event.over().is_none() {
             cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, &teams))?;
         }
+        let mark = match replay::guarded(Some(policy)) {
+            Some((.., guard)) => cx.in_stage(replay::NAME, || self.once(guard, policy, event, cx, &teams))?,
+            None => None,
+        };
         Ok(Decision {
             name: &policy.name,
             emit: &policy.emit,
@@ -297,7 +318,41 @@ impl Pipeline {
             },
             observed: event.take_observed(),
             over: event.take_over(),
+            mark,
             label: event.label(),
+        })
+    }
+
+    /// Lets no event pass twice. One that has to wait is remembered when it is known that it can; what to remember comes back.
+    fn once(
+        &self,
+        guard: &ReplayPolicy,
+        policy: &EventPolicy,
+        event: &mut Event<'_>,
+        cx: &Context<'_>,
+        teams: &[usize],
+    ) -> Result<Option<Mark>, Reject> {
+        let waits = event.over().is_some();
+        let marked = self.replays.mark(event, cx).and_then(|mark| match mark {
+            Some(mark) if !waits => {
+                let held = cx.peer.teams();
+                let teams: SmallVec<[&Arc<str>; 2]> =
+                    teams.iter().filter_map(|&team| held.get(team)).collect();
+                self.replays.remember(policy, &teams, &mark, cx.now.wall)?;
+                cx.note(&guard.rule, || "it has not been relayed before");
+                Ok(None)
+            }
+            mark => Ok(mark),
+        });
+        marked.or_else(|reject| {
+            if guard.mode == Mode::Observe {
+                cx.would_refuse(event, replay::NAME, reject);
+                return Ok(None);
+            }
+            if !waits {
+                self.team_limit.give_back(cx.sender.buckets(), teams);
+            }
+            Err(reject)
         })
     }
 
@@ -309,7 +364,7 @@ impl Pipeline {
     pub fn wait(
         &self,
         sender: &Sender,
-        decision: &Decision<'_>,
+        decision: &mut Decision<'_>,
         place: Place,
         id: EventId,
         now: Now,
@@ -318,7 +373,7 @@ impl Pipeline {
             return Ok(Duration::ZERO);
         }
         let elapsed = self.epoch.nanos(now);
-        let time = self.time(sender, decision, place, elapsed);
+        let time = self.time(sender, decision, place, now);
         let cx = Context { peer: sender.peer(), policy: &self.policy, id, now, sender, elapsed, trace: None };
         self.tally.count(decision.label, time.as_ref().map(|_| &*decision.observed), &cx);
         match (&time, &decision.over) {
@@ -332,25 +387,40 @@ impl Pipeline {
     fn time(
         &self,
         sender: &Sender,
-        decision: &Decision<'_>,
+        decision: &mut Decision<'_>,
         place: Place,
-        now: u64,
+        now: Now,
     ) -> Result<Duration, Refused> {
-        let refused = |reject, stage| Refused { reject, stage };
-        let Some(over) = &decision.over else { return Ok(Duration::ZERO) };
-        match place {
-            Place::Taken => return Ok(Duration::ZERO),
-            Place::Full => return Err(refused(over.clone(), RateLimit::NAME)),
-            Place::Free => {}
+        let Some(over) = decision.over.clone() else { return Ok(Duration::ZERO) };
+        let (buckets, elapsed) = (sender.buckets(), self.epoch.nanos(now));
+        let is_too_late = place == Place::Free && !self.rates.is_soon(buckets, elapsed);
+        if is_too_late || place == Place::Full {
+            return Err(Refused { reject: over, stage: RateLimit::NAME });
         }
         let held = sender.peer().teams();
         let teams: SmallVec<[usize; 2]> =
             decision.teams.iter().filter_map(|&team| held.iter().position(|held| held == team)).collect();
-        self.team_limit
-            .charge(sender.buckets(), &teams, now)
-            .map_err(|reject| refused(reject, TeamLimit::NAME))?;
-        let time = self.rates.take_in_advance(sender.buckets(), now);
-        time.ok_or_else(|| refused(over.clone(), RateLimit::NAME))
+        let observed = &mut decision.observed;
+        if place == Place::Free {
+            let stage = TeamLimit::NAME;
+            let would = |reject| observed.push(Refused { reject, stage });
+            let charged = self.team_limit.charge(buckets, &teams, elapsed, would);
+            charged.map_err(|reject| Refused { reject, stage })?;
+        }
+        let policy = self.policy.events.get(&**decision.name);
+        if let (Some(mark), Some(policy)) = (&decision.mark, policy)
+            && let Err(reject) = self.replays.remember(policy, &decision.teams, mark, now.wall)
+        {
+            let refused = Refused { reject, stage: replay::NAME };
+            if replay::guarded(Some(policy)).is_none_or(|(.., guard)| guard.mode == Mode::Enforce) {
+                if place == Place::Free {
+                    self.team_limit.give_back(buckets, &teams);
+                }
+                return Err(refused);
+            }
+            decision.observed.push(refused);
+        }
+        Ok(if place == Place::Free { self.rates.take_in_advance(buckets, elapsed) } else { Duration::ZERO })
     }
 
     /// What the policy calls an event that this stage refused. It reads the event again: refusals are many, and few of
@@ -383,6 +453,12 @@ impl Pipeline {
     /// Forgets the rates of users, addresses and teams that nobody uses and that have recovered. Call it every few seconds.
     pub fn sweep(&self, now: Now) {
         self.shared.sweep(self.epoch.nanos(now));
+        self.replays.sweep(now.wall);
+    }
+
+    /// How many events are remembered, so that no replay of them passes; each in each of its teams.
+    pub fn replays(&self) -> usize {
+        self.replays.len()
     }
 
     /// How many users, addresses and teams the rate limits remember.
@@ -466,6 +542,7 @@ mod tests {
             topic: Topic { kind: Some("task-updated".into()), task_id: Some(TaskId::Integer("1")) },
             observed: vec![],
             over: None,
+            mark: None,
             label: Some(1),
         };
         assert_eq!(decision, expected);

@@ -84,15 +84,15 @@ impl RateLimit {
         self.looked_at.is_some_and(|quota| buckets.looked_at.take(quota, now).is_ok())
     }
 
-    /// Takes the next token of each of the sender's own rates in advance. Returns how long after `now` there is one of all;
-    /// if that is too long, none is taken.
-    pub(super) fn take_in_advance(&self, buckets: &Buckets, now: u64) -> Option<Duration> {
-        let own = self.own(buckets);
-        let wait = own.clone().map(|(limit, bucket)| limit.wait(bucket, now)).max().unwrap_or_default();
-        if wait > LONGEST_WAIT {
-            return None;
-        }
-        own.map(|(limit, bucket)| limit.take_in_advance(bucket, now)).max()
+    /// Whether there is a token of each of the sender's own rates soon enough.
+    pub(super) fn is_soon(&self, buckets: &Buckets, now: u64) -> bool {
+        self.own(buckets).all(|(limit, bucket)| limit.wait(bucket, now) <= LONGEST_WAIT)
+    }
+
+    /// Takes the next token of each in advance. Returns how long after `now` there is one of all.
+    pub(super) fn take_in_advance(&self, buckets: &Buckets, now: u64) -> Duration {
+        let waits = self.own(buckets).map(|(limit, bucket)| limit.take_in_advance(bucket, now));
+        waits.max().unwrap_or_default()
     }
 
     /// What is left for the sender of these buckets.
@@ -169,9 +169,20 @@ impl TeamLimit {
         Ok(())
     }
 
-    /// The same for an event that is to wait, so that nothing is noted on it: what is observed passes.
-    pub fn charge(&self, buckets: &Buckets, teams: &[usize], now: u64) -> Result<(), Reject> {
-        self.take(buckets, teams, now).or_else(|reject| self.0.judge(reject, drop))
+    /// The same for an event that is to wait.
+    pub fn charge(
+        &self,
+        buckets: &Buckets,
+        teams: &[usize],
+        now: u64,
+        observed: impl FnOnce(Reject),
+    ) -> Result<(), Reject> {
+        self.take(buckets, teams, now).or_else(|reject| self.0.judge(reject, observed))
+    }
+
+    /// Undoes what [`TeamLimit::check`] or [`TeamLimit::charge`] took, for an event that is not relayed after all.
+    pub fn give_back(&self, buckets: &Buckets, teams: &[usize]) {
+        teams.iter().filter_map(|&team| buckets.teams.get(team)).for_each(|bucket| self.0.give_back(bucket));
     }
 
     fn take(&self, buckets: &Buckets, teams: &[usize], now: u64) -> Result<(), Reject> {
@@ -378,7 +389,7 @@ mod tests {
     use super::*;
     use crate::event::fixtures::{World, peer, per_second};
     use crate::event::trace::Trace;
-    use crate::event::{EventId, Now, Sender};
+    use crate::event::{Decision, EventId, Now, Sender};
     use crate::relay::later::Place;
 
     /// What one event at `now` meets: nothing, or the rule that refused it and the wait in milliseconds.
@@ -528,9 +539,9 @@ mod tests {
         let second = Duration::from_secs(1);
         let decide = |now| world.pipeline.decide(&world.sender, r#"["any"]"#, EventId::next(), now).unwrap();
         let wait = |place, now| {
-            let decision = decide(now);
+            let mut decision = decide(now);
             assert!(decision.over.is_some());
-            world.pipeline.wait(&world.sender, &decision, place, EventId::next(), now)
+            world.pipeline.wait(&world.sender, &mut decision, place, EventId::next(), now)
         };
         assert!(decide(world.now).over.is_none());
         assert_eq!(wait(Place::Free, world.now), Ok(second));
@@ -548,8 +559,9 @@ mod tests {
     fn nothing_waits_too_long_and_what_does_not_wait_costs_nothing() {
         let world = patient(1);
         let wait = |now| {
-            let decision = world.pipeline.decide(&world.sender, r#"["any"]"#, EventId::next(), now).ok()?;
-            world.pipeline.wait(&world.sender, &decision, Place::Free, EventId::next(), now).ok()
+            let mut decision =
+                world.pipeline.decide(&world.sender, r#"["any"]"#, EventId::next(), now).ok()?;
+            world.pipeline.wait(&world.sender, &mut decision, Place::Free, EventId::next(), now).ok()
         };
         let mut now = world.now;
         let mut last = Duration::ZERO;
@@ -642,11 +654,12 @@ mod tests {
             policy.limits.events.on_limit = OnLimit::Coalesce;
         });
         assert!(world.decide(r#"["any"]"#).unwrap().over.is_none());
-        let [one, two] = [(); 2].map(|()| world.decide(r#"["any"]"#).unwrap());
-        let wait =
-            |decision| world.pipeline.wait(&world.sender, decision, Place::Free, EventId::next(), world.now);
-        assert!(wait(&one).is_ok());
-        assert_eq!(wait(&two).unwrap_err().stage, TeamLimit::NAME);
+        let [mut one, mut two] = [(); 2].map(|()| world.decide(r#"["any"]"#).unwrap());
+        let wait = |decision: &mut Decision<'_>| {
+            world.pipeline.wait(&world.sender, decision, Place::Free, EventId::next(), world.now)
+        };
+        assert!(wait(&mut one).is_ok());
+        assert_eq!(wait(&mut two).unwrap_err().stage, TeamLimit::NAME);
     }
 
     #[test]

@@ -168,6 +168,8 @@ fn observable(policy: &Policy, label: &Label) -> Vec<Code> {
     let mut codes = Vec::new();
     codes.extend(limits.then_some(Code::RateLimited));
     codes.extend((rules && typed.is_some()).then_some(Code::NotAllowed));
+    let replay = typed.and_then(|typed| typed.replay.as_ref());
+    codes.extend(replay.filter(|replay| observes(replay.mode)).map(|_| Code::Duplicate));
     codes.extend(VALIDATION.iter().filter(|_| typed.is_some_and(|typed| observes(typed.validation))));
     codes
 }

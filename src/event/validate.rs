@@ -57,6 +57,7 @@ impl Stage for Validate {
                 event.set_rules(read.rules);
                 event.set_label(read.label);
                 event.set_unread(read.unread);
+                event.set_id(read.id);
                 cx.note(&policy.rules.types, || match event.payload.label {
                     Some(label) => format!("its type is one of {label:?}"),
                     None => "it has none of the types".into(),
@@ -128,6 +129,14 @@ fn one_argument<'e>(
 
 fn not_one_argument(policy: &EventPolicy) -> Reject {
     Reject::new(Code::InvalidPayload, "the event takes one argument, of valid JSON").rule(&policy.rules.event)
+}
+
+/// A JSON text, decoded, or the digits of a JSON integer; and which of the two.
+pub(super) fn text_or_integer(raw: &str) -> Option<(bool, Cow<'_, str>)> {
+    match text::decode(raw) {
+        Some(text) => Some((true, text)),
+        None => nested::is_integer(raw).then_some((false, Cow::Borrowed(raw))),
+    }
 }
 
 /// The refusal of an event that the policy doesn't name.

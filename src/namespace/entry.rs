@@ -65,12 +65,12 @@ impl EventEntry {
         &self,
         sender: &Sender,
         id: EventId,
-        decision: &Decision<'_>,
+        decision: &mut Decision<'_>,
         edition: &Edition,
         now: Now,
         decided: Option<Instant>,
     ) -> Result<bool, Refused> {
-        let Some(over) = &decision.over else {
+        let Some(over) = decision.over.clone() else {
             self.path.later.let_go(sender.peer().id());
             self.relay(sender, id, decision, now, decided);
             return Ok(false);
@@ -81,7 +81,7 @@ impl EventEntry {
         self.path.metrics.events_accepted.inc();
         tracing::trace!(connection = %sender.peer().id(), event = %id, "waits for its sender's rate");
         if self.path.log.is_on() && self.may_have_line(sender, now) {
-            self.path.log.write(record::folded(sender.peer(), id, decision, over, now));
+            self.path.log.write(record::folded(sender.peer(), id, decision, &over, now));
         }
         Ok(true)
     }
@@ -256,7 +256,9 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             self.path.metrics.pipeline_latency.observe(measured.saturating_duration_since(now.steady));
         }
         // The echo is queued before the answer is, unless it waits for its equals.
-        match decided.and_then(|decision| self.pass_on(sender, id, &decision, &edition, now, measured)) {
+        match decided
+            .and_then(|mut decision| self.pass_on(sender, id, &mut decision, &edition, now, measured))
+        {
             Ok(folded) => answer(&Answer::accepted(&id.to_string(), folded)),
             Err(refused) => {
                 self.refuse(sender, id, &refused, &value, &edition, now);

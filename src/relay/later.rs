@@ -97,8 +97,6 @@ impl Waiting {
         self.len += queue.held.len();
         self.bytes += queue.held.bytes();
         if let Some(due) = due {
-            // Rates may have changed in between; the order may not.
-            let due = queue.dues.back().map_or(due, |last| due.max(*last));
             queue.dues.push_back(due);
             if queue.dues.len() == 1 {
                 self.order.insert((due, sender));

@@ -29,6 +29,7 @@ mod policy_tests;
 mod process;
 mod proxy_protocol;
 mod reload;
+mod replay;
 mod revocation;
 mod rooms;
 mod rules;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{MODES, Report, type_schema};
+use super::{MODES, Report, replay, type_schema};
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{
     EventPolicy, EventRules, FieldKind, FieldPolicy, Glob, Label, Presence, TaskIdPolicy, TimestampPolicy,
@@ -96,7 +96,8 @@ fn one_event(name: &str, raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>
         );
     }
     let rules = rules(at);
-    let typed = typed?;
+    let replay = replay::compile(raw, is_typed, typed.as_ref(), at, report);
+    let typed = TypedPayload { replay: replay?, ..typed? };
     Some(EventPolicy {
         name: name?.into(),
         emit: emit?.into(),
@@ -195,6 +196,7 @@ fn typed(raw: &raw::Event, at: &KeyPath, report: &mut Report<'_>) -> Option<Type
         fields: fields?,
         exact_types,
         glob_types,
+        replay: None,
         undeclared: None,
     };
     let team_field = raw.team_field.as_deref();

@@ -7,6 +7,7 @@ mod events;
 mod keys;
 mod limits;
 mod relay;
+mod replay;
 mod revocation;
 mod rules;
 mod server;

@@ -58,6 +58,7 @@ pub(super) fn read<'e>(
     Ok(Read {
         payload,
         unread,
+        id: None,
         outgoing: Cow::Borrowed(if argument.is_empty() { "null" } else { argument }),
         rules: declared.map_or(typed.undeclared.as_ref(), |(_, policy)| policy.rules.as_ref()),
         label: declared.map_or(event.label, |(_, policy)| policy.label),

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::config::policy::{
-    EventPolicy, FieldKind, FieldPolicy, Mode, Presence, TypePolicy, TypeRules, TypeSchema, TypedPayload,
-    UnknownFields,
+    EventPolicy, FieldKind, FieldPolicy, Mode, Presence, ReplayBy, TypePolicy, TypeRules, TypeSchema,
+    TypedPayload, UnknownFields,
 };
 use crate::message::{Payload, Unread};
 use crate::reject::{Code, Name, Reject};
@@ -37,6 +37,8 @@ pub(super) struct Read<'e> {
     pub label: usize,
     /// What could not be read, where that is not refused.
     pub unread: Unread<'e>,
+    /// The JSON text of the field that `replay` names.
+    pub id: Option<&'e str>,
 }
 
 /// Reads the arguments of one event.
@@ -52,7 +54,7 @@ pub(super) fn read<'e>(
             let (payload, demands) = reading.judge(arguments, now)?;
             let (rules, label) = (demands.rules.as_ref(), demands.label);
             let outgoing = reading.outgoing(arguments);
-            Ok(Read { payload, outgoing, rules, label, unread: Unread::default() })
+            Ok(Read { payload, outgoing, rules, label, unread: Unread::default(), id: reading.id })
         }
         Err(Stopped::Refused(reject)) => Err(reject),
         Err(Stopped::Malformed) => {
@@ -70,6 +72,8 @@ struct Reading<'e> {
     task_id: Option<&'e str>,
     timestamp: Option<&'e str>,
     team: Option<Cow<'e, str>>,
+    /// The field that tells it from its replays.
+    id: Option<&'e str>,
     /// Every other key.
     others: Keys<'e>,
     /// Where some types have a schema, all members: who judges the others is known when the type is.
@@ -92,6 +96,7 @@ impl<'e> Reading<'e> {
             task_id: None,
             timestamp: None,
             team: None,
+            id: None,
             others: Keys::default(),
             waiting: SmallVec::new(),
             kept: SmallVec::new(),
@@ -109,6 +114,9 @@ impl<'e> Reading<'e> {
             TASK_ID => (self.task_id.replace(value).is_none(), true),
             TIMESTAMP => (self.timestamp.replace(value).is_none(), true),
             key_text => {
+                if self.is_id(key_text) {
+                    self.id = Some(value);
+                }
                 let keep = self.typed.schemas || self.other(key_text, value)?;
                 (self.others.insert(key), keep)
             }
@@ -123,6 +131,11 @@ impl<'e> Reading<'e> {
             self.keep(keep, (raw_key, value));
         }
         Ok(())
+    }
+
+    fn is_id(&self, key: &str) -> bool {
+        let replay = self.typed.replay.as_ref();
+        replay.is_some_and(|replay| matches!(&replay.by, ReplayBy::Id(field) if &**field == key))
     }
 
     fn keep(&mut self, keep: bool, member: Member<'e>) {

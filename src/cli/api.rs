@@ -1,11 +1,13 @@
 //! The API of a running flowgate, for the commands that ask it.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, redirect};
 use serde_json::Value;
 
 use super::{ConfigPaths, USAGE, health, load_or_explain};
@@ -15,6 +17,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A thousand of the longest revocations are some 2 MiB.
 const LONGEST_ANSWER: usize = 8 << 20;
+
+/// Longer than any admin token; more is the wrong file.
+const LONGEST_FILE: u64 = 4096;
 
 /// Where the admin token is when nothing says otherwise, as in config/default.toml.
 const DEFAULT_VARIABLE: &str = "FLOWGATE_ADMIN_TOKEN";
@@ -75,7 +80,9 @@ impl ApiArgs {
             None => format!("http://{}", health::listen_address(&self.config)?),
         };
         let token = self.token()?;
-        let client = Client::builder().no_proxy().timeout(ANSWER_WITHIN).build();
+        // The API sends nobody elsewhere, and whoever does is not to be shown the token.
+        let client =
+            Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(ANSWER_WITHIN).build();
         let client = client.map_err(|error| super::failed(&error.into()))?;
         Ok(Api { client, base, token })
     }
@@ -86,7 +93,7 @@ impl ApiArgs {
             ExitCode::from(USAGE)
         };
         let text = match &self.admin_token_file {
-            Some(path) => std::fs::read_to_string(path)
+            Some(path) => read_token(path)
                 .map_err(|error| usage(format!("--admin-token-file {}: {error}", path.display())))?,
             None => {
                 let name = self.variable()?;
@@ -160,6 +167,12 @@ impl Api {
             _ => Err(lost(format!("its answer, {status}, is none of flowgate's API"))),
         }
     }
+}
+
+fn read_token(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST_FILE).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Without the URL, which is said anyway.

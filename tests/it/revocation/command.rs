@@ -155,6 +155,8 @@ async fn it_says_what_is_amiss_with_server_and_token() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let said = with(&["--internal", &internal, "--admin-token-file", "no-such-file"], Some(TOKEN)).await;
     assert_eq!(said.code, Some(2));
+    let said = with(&["--internal", &internal, "--admin-token-file", "/dev/zero"], None).await;
+    assert_eq!(said.code, Some(2), "{}", said.err);
     // The public port is not it.
     let said = with(&["--internal", &format!("http://{}", process.public)], Some(TOKEN)).await;
     assert_eq!(said.code, Some(1), "{}", said.out);

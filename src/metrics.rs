@@ -519,6 +519,8 @@ pub struct Metrics {
     pub decision_lines: Counter,
     /// Sockets admitted.
     pub admissions: Counter,
+    /// Newer tokens taken on live sockets.
+    pub refreshes: Counter,
     /// Events relayed, or held to be.
     pub events_accepted: Counter,
     /// Accepted events that wait for the end of a window (`relay.coalesce`).
@@ -656,6 +658,7 @@ impl Metrics {
             decision_drops: DroppedLine::ALL.iter().map(by_drop).collect(),
             decision_lines: counter(registry, "decision_log_lines", "Lines written into the decision log"),
             admissions: counter(registry, "admissions", "Sockets admitted"),
+            refreshes: counter(registry, "refreshes", "Newer tokens taken on live sockets"),
             events_accepted: counter(registry, "events_accepted", "Events relayed, or held to be"),
             held_by_window: held("window"),
             held_by_limit: held("limit"),

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::connect::admission::{Admitted, Denied, Grounds};
+use crate::connect::token::Verified;
 use crate::connect::users::{UserPlace, Users};
 use crate::edition::{Current, Edition};
 use crate::event::now::Now;
@@ -37,6 +38,8 @@ pub struct Taken {
     grounds: Grounds,
     membership: Membership,
     place: Option<UserPlace>,
+    /// A newer token is waited for.
+    is_refreshing: bool,
 }
 
 impl Seat {
@@ -54,7 +57,8 @@ impl Seat {
         let member = Member::new(peer.id(), session, policy.limits.slow_reader.max_queued);
         let membership = rooms.join(&edition.admission.listens(&peer, SystemTime::now()), &member);
         let sender = edition.pipeline.sender(peer.clone(), Now::read());
-        let taken = Taken { edition: edition.number, sender, grounds, membership, place };
+        let taken =
+            Taken { edition: edition.number, sender, grounds, membership, place, is_refreshing: false };
         let session_of_it = Arc::downgrade(session);
         let seat = Arc::new(Seat { current, session: session_of_it, member, taken: Mutex::new(taken) });
         let occupant = Arc::downgrade(&seat);
@@ -154,6 +158,16 @@ struct Judged {
     now: Result<(Arc<Peer>, Vec<Listening>), Denied>,
 }
 
+fn judge(edition: &Edition, was: &Arc<Peer>, grounds: &Grounds) -> Judged {
+    let now = SystemTime::now();
+    let peer = edition.admission.admit_again(was, grounds, now);
+    let now = peer.map(|peer| {
+        let listening = edition.admission.listens(&peer, now);
+        (Arc::new(peer), listening)
+    });
+    Judged { was: was.clone(), now }
+}
+
 impl Taken {
     /// Who sends.
     pub fn sender(&self) -> &Sender {
@@ -178,14 +192,35 @@ impl Taken {
         self.take_over(edition, seat, judged)
     }
 
+    /// Whether a newer token is waited for.
+    pub fn is_refreshing(&self) -> bool {
+        self.is_refreshing
+    }
+
+    /// Notes whether a newer token is waited for.
+    pub fn set_refreshing(&mut self, is_refreshing: bool) {
+        self.is_refreshing = is_refreshing;
+    }
+
+    /// Stays on the grounds of another token, which was verified just now. Returns when that one ends.
+    ///
+    /// # Errors
+    /// It is of somebody else, or with it the socket would not have come in. Everything stays as it was.
+    pub fn renew(&mut self, edition: &Edition, seat: &Seat, token: Verified) -> Result<SystemTime, Denied> {
+        self.follow(edition, seat)?;
+        let grounds = edition.admission.renewed(self.sender.peer(), &self.grounds, token)?;
+        let Judged { was, now } = judge(edition, self.sender.peer(), &grounds);
+        // Before anything of the old is gone.
+        let now = now?;
+        let until = now.0.expires_at();
+        self.take_over(edition, seat, Judged { was, now: Ok(now) })?;
+        self.grounds = grounds;
+        // Every token has an end.
+        Ok(until.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
     fn judge(&self, edition: &Edition) -> Judged {
-        let (was, now) = (self.sender.peer().clone(), SystemTime::now());
-        let peer = edition.admission.admit_again(&was, &self.grounds, now);
-        let now = peer.map(|peer| {
-            let listening = edition.admission.listens(&peer, now);
-            (Arc::new(peer), listening)
-        });
-        Judged { was, now }
+        judge(edition, self.sender.peer(), &self.grounds)
     }
 
     fn take_over(&mut self, edition: &Edition, seat: &Seat, judged: Judged) -> Result<(), Denied> {

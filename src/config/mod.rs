@@ -32,6 +32,7 @@ use std::time::Duration;
 use config::{Config, ConfigError, Map, Value, ValueKind};
 use serde::Deserialize;
 
+pub(crate) use compile::REFRESH;
 use content::{Content, Look, NamedFile};
 pub use dev::{DEV_ISSUER, DEV_SECRET};
 pub use effective::{Effective, Setting};

@@ -135,6 +135,8 @@ pub struct Auth {
     pub leeway: Duration,
     /// The longest validity accepted, unless the issuer says otherwise.
     pub max_lifetime: Duration,
+    /// Whether a client may bring a newer token on its live socket.
+    pub refresh: bool,
     /// Whose tokens are accepted.
     pub issuers: Vec<Issuer>,
     /// Where in the claims things stand.

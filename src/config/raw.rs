@@ -71,6 +71,7 @@ pub(super) struct Auth {
     pub leeway: String,
     pub max_lifetime: String,
     pub asymmetric_only: bool,
+    pub refresh: bool,
     pub claims: Claims,
     #[serde(default)]
     pub issuers: Vec<Issuer>,

@@ -81,6 +81,7 @@ const AUTH: Keys = &[
     ("leeway", Text),
     ("max_lifetime", Text),
     ("asymmetric_only", Boolean),
+    ("refresh", Boolean),
     ("claims", Table(&[("subject", Text), ("teams", Text), ("roles", Text)])),
     ("issuers", Entries { by: "name", entry: &Table(ISSUER) }),
 ];

@@ -209,6 +209,22 @@ impl Admission {
             .cloned()
     }
 
+    /// What a live socket stays on, instead of what it came in on, when its client has brought another token.
+    ///
+    /// # Errors
+    /// It came in without one, or the other is not of the same issuer and subject.
+    pub fn renewed(&self, peer: &Peer, grounds: &Grounds, token: Verified) -> Result<Grounds, Denied> {
+        let Grounds::Token { evidence, chosen } = grounds else {
+            return Err(Denied::Final(Code::NotAllowed, "it came in without a token".into()));
+        };
+        let before = self.verifier.mark(evidence)?;
+        if before.issuer != token.issuer || peer.subject() != Some(&*token.subject) {
+            let why = "it is of another issuer or subject than the one that the socket came in with";
+            return Err(Denied::Final(Code::TokenInvalid, why.into()));
+        }
+        Ok(Grounds::Token { evidence: token.evidence, chosen: chosen.clone() })
+    }
+
     /// Decides again on a peer that an earlier policy has admitted on these grounds: who it is by this one.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub enum Kind {
     Revocation,
     /// Another policy, put in force or not.
     Reload,
+    /// A newer token on a live socket, taken or not.
+    Refresh,
     /// Lines that were left out because one connection, or one address, has had its share of them.
     Suppressed,
     /// Lines that were lost because they could not be written, or not fast enough.

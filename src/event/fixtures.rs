@@ -76,6 +76,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             token_from: vec![TokenSource::Auth],
             leeway: second,
             max_lifetime: second,
+            refresh: false,
             issuers: Vec::new(),
             claims: ClaimPaths { subject: Vec::new(), teams: Vec::new(), roles: Vec::new() },
         },

@@ -1,5 +1,7 @@
 //! Where events come in from the protocol library, and where their answers leave.
 
+mod refresh;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -146,6 +148,11 @@ impl EventEntry {
         if self.path.log.is_on() {
             self.record_refusal(sender, id, refused, value, edition, now);
         }
+        self.after_refusal(sender, id, now);
+    }
+
+    /// Counts it against `limits.events.disconnect_after`.
+    fn after_refusal(&self, sender: &Sender, id: EventId, now: Now) {
         match sender.note_refusal(now) {
             AfterRefusal::Stay => {}
             AfterRefusal::WouldClose => {
@@ -245,6 +252,14 @@ impl MessageHandler<LocalAdapter, Inline> for EventEntry {
             }
         };
         let may_stay = taken.follow(&edition, &self.seat);
+        if edition.policy.auth.refresh
+            && may_stay.is_ok()
+            && let Value::Str(text, None) = &value
+            && refresh::is_meant(text)
+        {
+            let asked = refresh::Asked { socket: Arc::downgrade(&socket), ack };
+            return self.refresh(&edition, &mut taken, text, asked, id, now);
+        }
         let sender = taken.sender();
         let decided = match (&value, may_stay) {
             (_, Err(denied)) => Err(self.gone(&denied)),
@@ -286,6 +301,8 @@ pub(crate) struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     folded: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
@@ -300,11 +317,17 @@ pub(crate) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
+    /// That a token was taken, which ends then: milliseconds since 1970.
+    fn refreshed(expires_at: u64) -> Self {
+        Answer { id: None, expires_at: Some(expires_at), ..Self::accepted("", false) }
+    }
+
     /// That it was accepted, under this id; and whether it waits for its sender's rate.
     pub(crate) fn accepted(id: &'a str, folded: bool) -> Self {
         Answer {
             ok: true,
             id: Some(id),
+            expires_at: None,
             folded: folded.then_some(true),
             code: None,
             retry_after_ms: None,
@@ -320,6 +343,7 @@ impl<'a> Answer<'a> {
         Answer {
             ok: false,
             id: None,
+            expires_at: None,
             folded: None,
             code: Some(reject.code.as_str()),
             // Rounded up: an event that is sent again a moment early is refused again.

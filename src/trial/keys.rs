@@ -47,6 +47,7 @@ pub(super) fn throw_away(auth: &Auth) -> Result<Auth, VerifierError> {
         token_from: auth.token_from.clone(),
         leeway: auth.leeway,
         max_lifetime: auth.max_lifetime,
+        refresh: auth.refresh,
         issuers,
         claims: auth.claims.clone(),
     })

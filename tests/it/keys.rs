@@ -100,6 +100,7 @@ pub fn auth(issuers: Vec<Issuer>) -> Auth {
         token_from: vec![TokenSource::Auth],
         leeway: Duration::from_secs(5),
         max_lifetime: Duration::from_secs(3600),
+        refresh: false,
         issuers,
         claims: ClaimPaths { subject: path("sub"), teams: path("teams"), roles: path("roles") },
     }

@@ -28,6 +28,7 @@ mod plugin;
 mod policy_tests;
 mod process;
 mod proxy_protocol;
+mod refresh;
 mod reload;
 mod replay;
 mod revocation;

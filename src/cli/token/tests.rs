@@ -48,6 +48,7 @@ fn policy() -> Policy {
         policy.auth = Auth {
             mode: AuthMode::Required,
             token_from: vec![],
+            refresh: false,
             leeway: Duration::from_secs(5),
             max_lifetime: Duration::from_secs(86_400),
             issuers: vec![issuer("app", Algorithm::HS256, secret), issuer("ec", Algorithm::ES256, public)],

@@ -52,6 +52,7 @@ pub(super) fn compile(raw: &raw::Auth, report: &mut Report<'_>) -> Option<Auth> 
         token_from: token_from?,
         leeway: leeway?,
         max_lifetime: max_lifetime?,
+        refresh: raw.refresh,
         issuers: issuers?,
         claims: claims?,
     })

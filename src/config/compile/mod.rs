@@ -32,6 +32,9 @@ use super::values::{self, Fault};
 /// What `mode` may be, wherever a check can be tried before it bites.
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe), ("off", Mode::Off)];
 
+/// The event with which a client brings a newer token.
+pub(crate) const REFRESH: &str = "refresh-token";
+
 /// What compiling needs beside the settings.
 pub(super) struct Context<'a> {
     /// The merged settings, which know where each came from.
@@ -78,6 +81,10 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
         &[("code", RefusalDetail::Code), ("full", RefusalDetail::Full)],
     );
     let mut events = events::compile(&raw.events, &mut report);
+    if raw.auth.refresh && raw.events.contains_key(REFRESH) {
+        let at = KeyPath::of("events").key(REFRESH);
+        report.refuse(&at, "auth.refresh = true takes this name", "give the event another");
+    }
     let labels = events.as_mut().map(events::label);
     let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
     let doors = audience::Doors { mode: &raw.auth.mode, anonymous: raw.rooms.anonymous.as_deref() };

@@ -21,8 +21,9 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[[events.database-change.types]]\nmatch = \"a\"\ntaskid = \"required\"", &["events.database-change.types[match=\"a\"].taskid: unknown key; did you mean `task_id`?"]),
     ("[[events.database-change.types]]\ntask_id = \"required\"", &["events.database-change.types[0]: an entry without `match`; add match = \"…\""]),
     ("[auth]\nissuers = { name = \"x\" }", &["auth.issuers: found a table; write an array of tables"]),
+    ("[auth]\nrefresh = \"yes\"", &["auth.refresh: found a string; write true or false"]),
+    ("[auth]\nrefresh = true\n[events.refresh-token]\nemit = \"x\"", &["events.refresh-token: auth.refresh = true takes this name; give the event another"]),
     // Keys of the contract that are not built are unknown, as a promise would not be kept.
-    ("[auth]\nrefresh = true", &["auth.refresh: unknown key"]),
     ("[auth]\naudience = []", &["auth.audience: unknown key"]),
     ("[relay]\nurl = \"x\"", &["relay.url: unknown key; known here: `coalesce`"]),
     ("[publish]\nurl = \"x\"", &["publish: unknown key"]),

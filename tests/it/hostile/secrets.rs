@@ -165,5 +165,10 @@ async fn row_31_tokens_sids_and_chosen_names_stand_in_no_log_and_no_metric() {
     }
     secrets.assert_not_in("the log", &log);
     secrets.assert_not_in("the metrics", &get(scene.internal, "/metrics", &[]).await.body);
-    assert_eq!(series(&scene).await, before, "series that a client made");
+    // A code that a stage refuses with for the first time makes a series; both labels are of fixed sets.
+    let met = ["unknown_event", "unknown_field"]
+        .map(|code| format!("flowgate_event_refusals_total{{stage=\"validate\",code=\"{code}\"}}"));
+    let mut expected = [before, met.to_vec()].concat();
+    expected.sort_unstable();
+    assert_eq!(series(&scene).await, expected, "series that a client made");
 }

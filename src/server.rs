@@ -31,6 +31,7 @@ use crate::edge::tls::Tls;
 use crate::edition::{Current, Edition};
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
+use crate::internal::playground::{Mint, Playground};
 use crate::internal::series::{self, Series};
 use crate::internal::{self, Operations};
 use crate::link::revoke::Revoker;
@@ -78,6 +79,7 @@ pub struct Builder {
     policy: Arc<Policy>,
     origin: Option<Origin>,
     stages: Vec<Box<dyn Stage>>,
+    mint: Option<Mint>,
 }
 
 /// A sidecar that is bound and about to serve.
@@ -91,6 +93,7 @@ pub struct Server {
     reloader: Option<Arc<Reloader>>,
     public: SocketAddr,
     internal: SocketAddr,
+    playground: bool,
     accepting: JoinHandle<std::convert::Infallible>,
     // Aborted with the server.
     _tasks: Vec<Owned>,
@@ -108,7 +111,7 @@ impl Drop for Owned {
 impl Builder {
     /// A sidecar that acts on this policy.
     pub fn new(policy: Policy) -> Self {
-        Builder { policy: Arc::new(policy), origin: None, stages: Vec::new() }
+        Builder { policy: Arc::new(policy), origin: None, stages: Vec::new(), mint: None }
     }
 
     /// Lets it take other policies in, read again from where this one came; without it there is no reload.
@@ -122,6 +125,14 @@ impl Builder {
     #[must_use]
     pub fn stage(mut self, stage: impl Stage) -> Self {
         self.stages.push(Box::new(stage));
+        self
+    }
+
+    /// Serves the playground on the internal port, if that is bound to loopback: for development. Whoever reaches that port
+    /// has tokens of its own choosing signed by `mint`.
+    #[must_use]
+    pub fn playground(mut self, mint: Mint) -> Self {
+        self.mint = Some(mint);
         self
     }
 
@@ -195,8 +206,12 @@ impl Builder {
         let reloader =
             self.origin.map(|origin| Reloader::new(path.clone(), sessions.clone(), caps.clone(), origin));
         let loopback = internal_addr.ip().is_loopback();
+        let scheme = scheme(&policy);
+        let mint = self.mint.filter(|_| loopback);
+        let playground = mint.map(|mint| Playground { url: url(scheme, public_addr), mint });
+        let has_playground = playground.is_some();
         let operations = operations(&front, &caps, &sessions, &path, &revoker, reloader.clone(), loopback);
-        let operations = Arc::new(operations);
+        let operations = Arc::new(Operations { playground, ..operations });
         let mut tasks = vec![
             owned(serve_internal(internal, operations.clone())),
             owned(sample(operations)),
@@ -210,6 +225,7 @@ impl Builder {
         let server = Server {
             public: public_addr,
             internal: internal_addr,
+            playground: has_playground,
             accepting: tokio::spawn(accept(public, Arc::new(port))),
             _tasks: tasks,
             front,
@@ -232,7 +248,17 @@ impl Server {
 
     /// What the public port speaks: `http`, or `https` where TLS is in the process.
     pub fn scheme(&self) -> &'static str {
-        if self.current.load().policy.server.tls.is_some() { "https" } else { "http" }
+        scheme(&self.current.policy())
+    }
+
+    /// How a client on this machine writes the public port's address.
+    pub fn url(&self) -> String {
+        url(self.scheme(), self.public)
+    }
+
+    /// Where the playground is, if there is one.
+    pub fn playground_url(&self) -> Option<String> {
+        self.playground.then(|| format!("{}/playground", url("http", self.internal)))
     }
 
     /// What takes another policy in, where the [`Builder`] was told an origin.
@@ -286,6 +312,18 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+fn scheme(policy: &Policy) -> &'static str {
+    if policy.server.tls.is_some() { "https" } else { "http" }
+}
+
+/// The address as a client on this machine writes it: where every address is listened on, this machine's own is one.
+fn url(scheme: &str, address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("{scheme}://localhost:{}", address.port()),
+        false => format!("{scheme}://{address}"),
     }
 }
 
@@ -387,6 +425,7 @@ fn operations(
         series: Arc::new(Series::new(&path.metrics)),
         revoker: revoker.clone(),
         loopback,
+        playground: None,
         metrics: path.metrics.clone(),
         refresh: Box::new(move || surveyor.look()),
         not_ready: Box::new(move || ready.not_ready()),

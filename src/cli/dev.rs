@@ -1,13 +1,14 @@
-//! What `flowgate serve --dev` prints: tokens and a client to paste.
+//! What `flowgate serve --dev` prints: where the playground is, tokens, and a client to paste.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
 use crate::config::DEV_ISSUER;
+use crate::internal::playground::{Mint, Who};
+use crate::server::Server;
 
 /// A day's work. The key is gone when the process is, so a longer one would gain nothing.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -32,37 +33,34 @@ impl ThrowAway {
         Ok(ThrowAway { secret: random()?, admin_token: random()? })
     }
 
-    /// Tokens and a snippet that works when pasted, and the admin token where it is the one that counts.
+    /// What signs tokens for the playground.
+    pub fn mint(&self) -> Mint {
+        let secret = self.secret.clone();
+        Box::new(move |who| mint(who, &secret).ok())
+    }
+
+    /// Where the playground is, tokens and a snippet that works when pasted, and the admin token where it is the one that
+    /// counts.
     ///
     /// # Errors
     /// A token cannot be signed.
-    pub fn welcome(
-        &self,
-        scheme: &str,
-        address: SocketAddr,
-        path: &str,
-        with_admin_token: bool,
-    ) -> anyhow::Result<String> {
+    pub fn welcome(&self, server: &Server, path: &str, with_admin_token: bool) -> anyhow::Result<String> {
         let tokens = USERS
             .iter()
-            .map(|(user, team)| Ok((*user, *team, mint(user, team, &self.secret)?)))
+            .map(|(user, team)| Ok((*user, *team, mint(&member(user, team), &self.secret)?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut text =
-            String::from("\nDevelopment mode: a throw-away key, pages of this machine admitted.\n\n");
+        let mut text = String::new();
+        if let Some(playground) = server.playground_url() {
+            writeln!(text, "\n  ➜  Open the playground: {playground}")?;
+        }
+        writeln!(text, "\nDevelopment mode: a throw-away key, pages of this machine admitted.\n")?;
         for (user, team, token) in &tokens {
             writeln!(text, "{user} of team {team}, for 12 hours:\n{token}\n")?;
         }
         if with_admin_token {
             writeln!(text, "The admin token of the internal port, until this ends:\n{}\n", self.admin_token)?;
         }
-        // Where every address is listened on, this machine's own is one.
-        let host = if address.ip().is_unspecified() { "localhost".into() } else { address.ip().to_string() };
-        let url = match address {
-            SocketAddr::V6(v6) if !v6.ip().is_unspecified() => {
-                format!("{scheme}://[{host}]:{}", address.port())
-            }
-            _ => format!("{scheme}://{host}:{}", address.port()),
-        };
+        let url = server.url();
         let token = tokens.first().map(|(_, _, token)| token.as_str()).unwrap_or_default();
         write!(
             text,
@@ -95,13 +93,18 @@ fn random() -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn mint(user: &str, team: &str, secret: &str) -> anyhow::Result<String> {
+/// An editor of one team.
+fn member(user: &str, team: &str) -> Who {
+    Who { user: user.into(), teams: vec![team.into()], roles: vec!["editor".into()] }
+}
+
+fn mint(who: &Who, secret: &str) -> anyhow::Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let claims = json!({
         "iss": DEV_ISSUER,
-        "sub": user,
-        "teams": [team],
-        "roles": ["editor"],
+        "sub": who.user,
+        "teams": who.teams,
+        "roles": who.roles,
         "iat": now,
         "exp": now + TOKEN_LIFETIME.as_secs(),
     });

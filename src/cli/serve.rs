@@ -27,7 +27,8 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigPaths,
-    /// Try it out: a throw-away key, ready-to-paste tokens, pages of this machine admitted, refusals explained
+    /// Try it out: a playground page, a throw-away key, ready-to-paste tokens, pages of this machine admitted, refusals
+    /// explained
     #[arg(long)]
     dev: bool,
     /// Where clients connect; overrides server.listen
@@ -111,7 +112,12 @@ fn serve(policy: Policy, origin: Origin, dev: Option<&ThrowAway>) -> anyhow::Res
         let shutdown = shutdown_signal()?;
         // Before anybody can know that it runs: until then it ends a process.
         let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let server = Builder::new(policy).origin(origin).bind().await?;
+        let builder = Builder::new(policy).origin(origin);
+        let builder = match dev {
+            Some(dev) => builder.playground(dev.mint()),
+            None => builder,
+        };
+        let server = builder.bind().await?;
         let reloading = server.reloader().map(|reloader| tokio::spawn(reload_on(hangups, reloader.clone())));
         announce(&server, &path, admin_token.as_ref(), dev)?;
         server.run(shutdown).await;
@@ -136,7 +142,7 @@ fn announce(
     if let Some(dev) = dev {
         // An operator's own is known to the operator.
         let is_ours = admin_token.is_some_and(|token| token.is(dev.admin_token.as_bytes()));
-        println!("{}", dev.welcome(server.scheme(), server.public_addr(), path, is_ours)?);
+        println!("{}", dev.welcome(server, path, is_ours)?);
     }
     Ok(())
 }

@@ -59,6 +59,11 @@ pub(super) fn time(time: SystemTime) -> String {
 
 /// No such path.
 pub(super) async fn not_found() -> Declined {
+    absent()
+}
+
+/// What is answered where there is nothing.
+pub(super) fn absent() -> Declined {
     Declined::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
 }
 

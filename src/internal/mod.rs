@@ -1,7 +1,7 @@
-//! The operators' port: health, metrics and the API. Nothing of it is reachable on the public port.
+//! The operators' port: health, metrics, the API and pages. Nothing of it is reachable on the public port.
 //!
 //! Every request must name this machine ([`host`]). Health and metrics are for whoever reaches the port; everything
-//! below `/api/` needs the admin token ([`admin`]).
+//! below `/api/` needs the admin token ([`admin`]). The playground is there in development only ([`playground`]).
 
 mod admin;
 mod answer;
@@ -11,6 +11,8 @@ mod connections;
 mod health;
 mod host;
 mod observed;
+mod page;
+pub mod playground;
 mod policy;
 mod query;
 mod reload;
@@ -28,6 +30,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::get;
 
+use self::playground::Playground;
 use self::series::Series;
 use crate::config::policy::Policy;
 use crate::edition::{Current, Reloaded};
@@ -65,16 +68,20 @@ pub struct Operations {
     pub reload: Option<Reload>,
     /// Whether the listener is bound to loopback: then the `Host` header must name this machine.
     pub loopback: bool,
+    /// What the playground needs, where there is one.
+    pub playground: Option<Playground>,
 }
 
 /// The routes.
 pub fn router(operations: Arc<Operations>) -> Router {
+    let playground = operations.playground.as_ref().map(|_| playground::router());
     Router::new()
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))
         .route("/version", get(health::version))
         .route("/metrics", get(scrape::metrics))
         .nest("/api", api::router(&operations))
+        .merge(playground.unwrap_or_default())
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(middleware::from_fn_with_state(operations.clone(), host::check))

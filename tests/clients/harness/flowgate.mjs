@@ -64,9 +64,9 @@ class Program {
 
 /** A running `flowgate serve` on ports of the system's choice. */
 export class Flowgate extends Program {
-  static async start(configPaths, env = {}) {
+  static async start(configPaths, env = {}, flags = []) {
     const server = new Flowgate(
-      ['serve', ...configPaths.flatMap((file) => ['--config', file])],
+      ['serve', ...flags, ...configPaths.flatMap((file) => ['--config', file])],
       { FLOWGATE__SERVER__LISTEN: '127.0.0.1:0', FLOWGATE__INTERNAL__LISTEN: '127.0.0.1:0', ...env },
     );
     await until('flowgate to print its addresses', () => server.ended || server.#readAddresses(), {

@@ -18,13 +18,14 @@ class Stage {
 
   /**
    * Starts flowgate. `overlay` is TOML laid over the tests' own configuration; `config` replaces that configuration by
-   * the texts or, where one is an absolute path, the files given; `env` is added to the environment.
+   * the texts or, where one is an absolute path, the files given; `env` is added to the environment, and `dev` starts
+   * it with --dev, over no configuration but the overlay.
    */
-  async flowgate({ overlay = '', config = [ONE_ISSUER, GENEROUS_LIMITS], env } = {}) {
+  async flowgate({ overlay = '', dev = false, config = dev ? [] : [ONE_ISSUER, GENEROUS_LIMITS], env } = {}) {
     const { paths, remove } = writeConfig([...config, overlay].filter((entry) => !entry.startsWith('/')));
     this.defer(remove);
     const files = config.filter((entry) => entry.startsWith('/'));
-    const server = await Flowgate.start([...files, ...paths], env);
+    const server = await Flowgate.start([...files, ...paths], env, dev ? ['--dev'] : []);
     this.#servers.push(server);
     this.defer(() => server.kill());
     return server;

@@ -394,6 +394,24 @@ pub struct HeldCounts {
     pub waiting: Gauge,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublisherLabels {
+    publisher: String,
+    outcome: &'static str,
+}
+
+/// What became of what backends published. Publishers are named in the policy.
+#[derive(Clone, Debug, Default)]
+pub struct PublishCounters(Family<PublisherLabels, Counter>);
+
+impl PublishCounters {
+    /// Counts one event of this publisher.
+    pub fn count(&self, publisher: &str, accepted: bool) {
+        let outcome = if accepted { "accepted" } else { "refused" };
+        self.0.get_or_create(&PublisherLabels { publisher: publisher.to_owned(), outcome }).inc();
+    }
+}
+
 /// Bytes on the wire of the public port: encrypted ones where TLS is in the process.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
@@ -529,6 +547,8 @@ pub struct Metrics {
     pub held_by_limit: HeldCounts,
     /// Copies of events handed to members.
     pub deliveries: Counter,
+    /// What backends published.
+    pub published: PublishCounters,
     /// Bytes on the wire.
     pub traffic: Arc<Traffic>,
     /// What is looked at for a scrape.
@@ -611,6 +631,9 @@ impl Metrics {
             folded: folded.get_or_create(&HeldLabel { by }).clone(),
             waiting: waiting.get_or_create(&HeldLabel { by }).clone(),
         };
+        let published = PublishCounters::default();
+        let help = "Events that backends published by publisher and outcome";
+        registry.register("published", help, published.0.clone());
         let traffic = Traffic::default();
         registry.register("received_bytes", "Bytes read from clients", traffic.received.clone());
         registry.register("sent_bytes", "Bytes written to clients", traffic.sent.clone());
@@ -663,6 +686,7 @@ impl Metrics {
             held_by_window: held("window"),
             held_by_limit: held("limit"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
+            published,
             traffic: Arc::new(traffic),
             surveyed,
             pipeline_latency: latency(

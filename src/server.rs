@@ -40,6 +40,7 @@ use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
 use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
+use crate::publish;
 use crate::relay::coalesce::Coalescer;
 use crate::relay::later::Later;
 use crate::relay::local::Rooms;
@@ -416,6 +417,7 @@ fn operations(
         metrics: path.metrics.clone(),
     });
     let ready = surveyor.clone();
+    let published = path.clone();
     Operations {
         policy: Box::new(move || in_force.policy()),
         started: path.current.load().since,
@@ -426,6 +428,7 @@ fn operations(
         revoker: revoker.clone(),
         loopback,
         playground: None,
+        publish: Box::new(move |publisher, publication| publish::publish(&published, publisher, publication)),
         metrics: path.metrics.clone(),
         refresh: Box::new(move || surveyor.look()),
         not_ready: Box::new(move || ready.not_ready()),

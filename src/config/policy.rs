@@ -49,6 +49,8 @@ pub struct Policy {
     pub audience: Vec<Arc<AudienceRule>>,
     /// Under what events are counted: each event's name, with each of its types and without one. A fixed set.
     pub labels: Vec<Label>,
+    /// Who sends beside clients, and whether those may.
+    pub publish: Publish,
     /// Where decisions are written down; `None` where they are not.
     pub decision_log: Option<DecisionLog>,
     /// Whether the files that it was made of are watched.
@@ -122,6 +124,30 @@ pub struct Internal {
     pub admin_token_env: Arc<str>,
     /// What it held; `None` where it was not set, and nobody may use the API.
     pub admin_token: Option<AdminToken>,
+}
+
+/// `[publish]`.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Whether clients may send, as far as the rest of the policy lets them.
+    pub clients: bool,
+    /// Backends that may publish.
+    pub publishers: Vec<Arc<Publisher>>,
+}
+
+/// One backend that may publish over the internal port.
+#[derive(Debug)]
+pub struct Publisher {
+    /// How logs and metrics call it.
+    pub name: Arc<str>,
+    /// The key under which it stands, named in refusals.
+    pub key: Arc<str>,
+    /// What it proves itself with: any of these.
+    pub tokens: Vec<AdminToken>,
+    /// The teams that it may publish to.
+    pub teams: Vec<Glob>,
+    /// The types that it may publish. An event that has no type matches `*` only.
+    pub types: Vec<Glob>,
 }
 
 /// `[auth]`.

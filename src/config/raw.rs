@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub rules: Vec<Rule>,
     #[serde(default)]
     pub audience: Vec<Audience>,
+    pub publish: Publish,
     pub decision_log: DecisionLog,
     pub reload: Reload,
     pub drain: Drain,
@@ -275,6 +276,23 @@ pub(super) struct Type {
     pub pattern: String,
     pub task_id: Option<String>,
     pub schema: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Publish {
+    pub clients: bool,
+    #[serde(default)]
+    pub publishers: Vec<Publisher>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Publisher {
+    pub name: String,
+    pub token_env: Option<OneOrMany>,
+    pub teams: Option<Vec<String>>,
+    pub types: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]

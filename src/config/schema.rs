@@ -59,6 +59,7 @@ const SECTIONS: Keys = &[
     ("events", Named(&Table(EVENT))),
     ("rules", Entries { by: "name", entry: &Table(RULE) }),
     ("audience", Entries { by: "name", entry: &Table(AUDIENCE) }),
+    ("publish", Table(PUBLISH)),
     ("decision_log", Table(DECISION_LOG)),
     ("reload", Table(&[("watch", Boolean)])),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
@@ -146,6 +147,17 @@ const DECISION_LOG: Keys = &[("path", Text), ("sample", Number), ("max_bytes", S
 const RULE: Keys = &[("name", Text), ("on", Texts), ("allow_if", Text), ("mode", Text)];
 
 const AUDIENCE: Keys = &[("name", Text), ("on", Texts), ("teams", Texts), ("hear_if", Text), ("mode", Text)];
+
+const PUBLISH: Keys = &[
+    ("clients", Boolean),
+    (
+        "publishers",
+        Entries {
+            by: "name",
+            entry: &Table(&[("name", Text), ("token_env", TextOrTexts), ("teams", Texts), ("types", Texts)]),
+        },
+    ),
+];
 
 impl Shape {
     /// Whether it is one setting, and no place for several.

@@ -70,6 +70,8 @@ pub enum Who {
     Nobody,
     /// Whoever brought the admin token.
     Admin,
+    /// A backend that publishes.
+    Publisher(Arc<str>),
     /// An address, before there is a session.
     Address(IpAddr),
     /// A connection on which nobody has been admitted.
@@ -84,7 +86,7 @@ impl Who {
     /// The number of the connection, where it is one.
     pub fn id(&self) -> Option<PeerId> {
         match self {
-            Who::Nobody | Who::Admin | Who::Address(_) => None,
+            Who::Nobody | Who::Admin | Who::Publisher(_) | Who::Address(_) => None,
             Who::Stranger(id, _) | Who::Connection(id) => Some(*id),
             Who::Peer(peer) => Some(peer.id()),
         }
@@ -190,7 +192,7 @@ impl Record {
 
     fn line(&self) -> Line<'_> {
         let (connection, address, peer) = match &self.who {
-            Who::Nobody | Who::Admin => (None, None, None),
+            Who::Nobody | Who::Admin | Who::Publisher(_) => (None, None, None),
             Who::Address(address) => (None, Some(*address), None),
             Who::Stranger(id, address) => (Some(*id), Some(*address), None),
             Who::Connection(id) => (Some(*id), None, None),
@@ -205,7 +207,11 @@ impl Record {
             time: self.time,
             kind: self.kind,
             outcome: self.outcome,
-            by: matches!(self.who, Who::Admin).then_some("admin"),
+            by: match &self.who {
+                Who::Admin => Some("admin"),
+                Who::Publisher(name) => Some(name),
+                _ => None,
+            },
             connection: connection.map(Shown),
             id: self.id.map(Shown),
             subject: peer.and_then(Peer::subject),
@@ -238,7 +244,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<&'static str>,
+    by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<Shown<PeerId>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,12 +9,21 @@ use super::pipeline::{Context, Stage};
 /// Refuses peers that only listen.
 pub struct Authorize;
 
+impl Authorize {
+    /// What refusals of this stage are counted under.
+    pub(super) const NAME: &'static str = "authorize";
+}
+
 impl Stage for Authorize {
     fn name(&self) -> &'static str {
-        "authorize"
+        Self::NAME
     }
 
     fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
+        if !cx.policy.publish.clients {
+            let why = "clients only listen here; changes are announced by the application's server";
+            return Err(Reject::new(Code::NotAllowed, why).rule("publish.clients"));
+        }
         match cx.peer.standing() {
             Standing::Verified => {
                 cx.note("auth.mode", || "who brings a token may send");
@@ -37,6 +46,15 @@ mod tests {
     use super::*;
     use crate::event::EventId;
     use crate::event::fixtures::{World, peer};
+
+    #[test]
+    fn clients_only_listen_where_publishers_speak() {
+        let world = World::new(|policy| policy.publish.clients = false);
+        let sender = world.sender(peer(&["red"]));
+        let outcome = world.pipeline.decide(&sender, r#"["any"]"#, EventId::next(), world.now);
+        let reject = outcome.unwrap_err().reject;
+        assert_eq!((reject.code, reject.rule.as_deref()), (Code::NotAllowed, Some("publish.clients")));
+    }
 
     #[test]
     fn anonymous_peers_only_listen() {

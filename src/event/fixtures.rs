@@ -109,6 +109,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
         rules: Vec::new(),
         audience: Vec::new(),
         labels: ["any", "database-change"].map(|event| Label { event: event.into(), kind: "".into() }).into(),
+        publish: Publish { clients: true, publishers: Vec::new() },
         decision_log: None,
         watch: false,
         drain: Drain { spread: second, deadline: second },

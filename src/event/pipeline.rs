@@ -57,6 +57,12 @@ pub struct Context<'e> {
     pub(super) trace: Option<&'e Trace>,
 }
 
+/// Stages that judge a client rather than an event. Publishers are held to their keys instead ([`PUBLISHERS`]).
+const OF_CLIENTS: [&str; 3] = [RateLimit::NAME, Authorize::NAME, Rules::NAME];
+
+/// What refusals are counted under that follow from a publisher's own key.
+pub const PUBLISHERS: &str = "publishers";
+
 /// Decides what becomes of events by one policy. Shared by all connections.
 pub struct Pipeline {
     policy: Arc<Policy>,
@@ -182,8 +188,8 @@ impl Pipeline {
         }
         stages.extend(plugins.iter().cloned());
         let team_limit = TeamLimit::new(&policy.limits.events);
-        let names =
-            stages.iter().map(|stage| stage.name()).chain([route::NAME, TeamLimit::NAME, replay::NAME]);
+        let later = [route::NAME, TeamLimit::NAME, replay::NAME, PUBLISHERS];
+        let names = stages.iter().map(|stage| stage.name()).chain(later);
         let tally = Tally::new(&policy, counters, names);
         Pipeline {
             policy,
@@ -283,6 +289,37 @@ impl Pipeline {
         decided
     }
 
+    /// Decides on an event that a backend publishes into all of its peer's teams: its size and payload, the embedder's
+    /// stages, the teams' own rate. What only clients are held to is not asked; whether this backend `may` publish it is.
+    pub fn publish<'e>(
+        &'e self,
+        sender: &'e Sender,
+        text: &'e str,
+        id: EventId,
+        now: Now,
+        may: impl FnOnce(&Event<'_>) -> Result<(), Reject>,
+    ) -> Result<Decision<'e>, Refused> {
+        let (peer, elapsed): (&Peer, _) = (sender.peer(), self.epoch.nanos(now));
+        let cx = Context { peer, policy: &self.policy, id, now, sender, elapsed, trace: None };
+        let refused = |reject, stage| Refused { reject, stage };
+        let no_name = || Reject::new(Code::UnknownEvent, "an event has a plain name");
+        let mut event = Event::split(text).ok_or_else(|| refused(no_name(), Validate::NAME))?;
+        let decided = (|| {
+            for stage in self.stages.iter().filter(|stage| !OF_CLIENTS.contains(&stage.name())) {
+                stage.check(&mut event, &cx).map_err(|reject| refused(reject, stage.name()))?;
+            }
+            may(&event).map_err(|reject| refused(reject, PUBLISHERS))?;
+            let teams: SmallVec<[usize; 2]> = (0..peer.teams().len()).collect();
+            self.for_teams(&mut event, &cx, &teams)
+        })();
+        let label = event.label().or_else(|| self.policy.events.get(event.name()).map(|event| event.label));
+        self.tally.count(label, decided.as_ref().map(|decision| &*decision.observed), &cx);
+        if let Err(refused) = &decided {
+            self.tally.refused(refused);
+        }
+        decided
+    }
+
     /// Lets an event through all stages.
     fn pass<'e>(&'e self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<Decision<'e>, Refused> {
         for stage in &self.stages {
@@ -298,11 +335,26 @@ impl Pipeline {
             cx.note(route.rule, || names(peer, &route.teams));
             Ok(route.teams)
         })?;
+        self.for_teams(event, cx, &teams)
+    }
+
+    /// The last checks of an event that goes to these of its peer's teams.
+    fn for_teams<'e>(
+        &'e self,
+        event: &mut Event<'e>,
+        cx: &Context<'e>,
+        teams: &[usize],
+    ) -> Result<Decision<'e>, Refused> {
+        // Validation has refused events without a policy; this spares a panic, should a stage ever come before it.
+        let Some(policy) = event.policy() else {
+            return Err(Refused { reject: validate::unknown_event(), stage: Validate::NAME });
+        };
+        let peer = cx.peer;
         if event.over().is_none() {
-            cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, &teams))?;
+            cx.in_stage(TeamLimit::NAME, || self.team_limit.check(event, cx, teams))?;
         }
         let mark = match replay::guarded(Some(policy)) {
-            Some((.., guard)) => cx.in_stage(replay::NAME, || self.once(guard, policy, event, cx, &teams))?,
+            Some((.., guard)) => cx.in_stage(replay::NAME, || self.once(guard, policy, event, cx, teams))?,
             None => None,
         };
         Ok(Decision {

@@ -68,7 +68,7 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
 }
 
 /// The one token of `Authorization: Bearer …`, whose scheme may be in any case (RFC 9110 §11.1).
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (values.next(), values.next()) else { return None };
     let (scheme, token) = only.as_bytes().split_at_checked("Bearer ".len())?;

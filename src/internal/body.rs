@@ -32,7 +32,8 @@ impl<S: Sync> FromRequest<S> for JsonBody {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Declined> {
+/// The whole of it.
+pub(super) async fn read(body: Body) -> Result<Bytes, Declined> {
     match tokio::time::timeout(WITHIN, Limited::new(body, MOST_BYTES).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

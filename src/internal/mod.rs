@@ -10,10 +10,12 @@ mod body;
 mod connections;
 mod health;
 mod host;
+mod idempotency;
 mod observed;
 mod page;
 pub mod playground;
 mod policy;
+pub mod publish;
 mod query;
 mod reload;
 mod revocations;
@@ -28,7 +30,7 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use self::playground::Playground;
 use self::series::Series;
@@ -58,6 +60,8 @@ pub struct Operations {
     pub started: SystemTime,
     /// Revokes, and closes who is revoked.
     pub revoker: Arc<Revoker>,
+    /// Relays what backends publish.
+    pub publish: publish::Publish,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Why the process should get no new traffic, if anything speaks against it.
@@ -80,6 +84,7 @@ pub fn router(operations: Arc<Operations>) -> Router {
         .route("/ready", get(health::ready))
         .route("/version", get(health::version))
         .route("/metrics", get(scrape::metrics))
+        .route("/api/publish", post(publish::publish).with_state(publish::Door::new(&operations)))
         .nest("/api", api::router(&operations))
         .merge(playground.unwrap_or_default())
         .fallback(answer::not_found)

@@ -83,6 +83,7 @@ fn every_metric_is_explained_and_nothing_else() {
     metrics.events.refused_at("s", Code::RateLimited);
     metrics.events.over_limit("k");
     metrics.audience.of("a");
+    metrics.published.count("p", true);
     metrics.surveyed.sessions("s", "t", 1);
     metrics.surveyed.limit("k", 1);
     metrics.surveyed.not_ready("w", true);

@@ -28,6 +28,7 @@ mod plugin;
 mod policy_tests;
 mod process;
 mod proxy_protocol;
+mod publish;
 mod refresh;
 mod reload;
 mod replay;

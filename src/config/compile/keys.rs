@@ -115,7 +115,7 @@ fn secret(
 }
 
 /// The text or texts, each with its place. An empty list names nothing.
-fn each<'a>(texts: Option<&'a OneOrMany>, at: &KeyPath) -> Vec<(KeyPath, &'a str)> {
+pub(super) fn each<'a>(texts: Option<&'a OneOrMany>, at: &KeyPath) -> Vec<(KeyPath, &'a str)> {
     match texts {
         None => Vec::new(),
         Some(OneOrMany::One(text)) => vec![(at.clone(), text)],

@@ -6,6 +6,7 @@ mod decision_log;
 mod events;
 mod keys;
 mod limits;
+mod publish;
 mod relay;
 mod replay;
 mod revocation;
@@ -89,6 +90,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
     let doors = audience::Doors { mode: &raw.auth.mode, anonymous: raw.rooms.anonymous.as_deref() };
     let audience = audience::compile(&raw.audience, events.as_ref(), &doors, &mut report);
+    let publish = publish::compile(&raw.publish, events.as_ref(), &mut report);
     let decision_log = decision_log::compile(&raw.decision_log, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
@@ -108,6 +110,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             rules: rules?,
             audience: audience?,
             labels: labels?,
+            publish: publish?,
             decision_log: decision_log?,
             watch: raw.reload.watch,
             drain: drain?,

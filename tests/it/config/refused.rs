@@ -26,7 +26,7 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     // Keys of the contract that are not built are unknown, as a promise would not be kept.
     ("[auth]\naudience = []", &["auth.audience: unknown key"]),
     ("[relay]\nurl = \"x\"", &["relay.url: unknown key; known here: `coalesce`"]),
-    ("[publish]\nurl = \"x\"", &["publish: unknown key"]),
+    ("[publisher]\nurl = \"x\"", &["publisher: unknown key"]),
     ("[server.tls]\ncert = \"x\"", &["server.tls.cert: unknown key; known here: `certificate_file` or `key_file`"]),
     ("[events.database-change]\nschema = \"x\"", &["events.database-change.schema: unknown key"]),
     // What keeps the process alive is always enforced, and so has no mode.

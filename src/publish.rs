@@ -1,0 +1,176 @@
+//! Publishing: events that the application's own server announces, rather than a client.
+//!
+//! They pass the same checks of size and payload as clients' events, the embedder's stages and the teams' own rate, and reach
+//! the same members; what judges a client (its rates, its standing, rules over its claims) has its publisher's key in its place.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::policy::{EventPolicy, Publisher};
+use crate::decision_log::{Kind, Outcome, Record, Teams, Who};
+use crate::event::pipeline::PUBLISHERS;
+use crate::event::{Decision, EventId, Now, Refused};
+use crate::internal::publish::{Publication, Published};
+use crate::message::Event;
+use crate::name::TEAMS;
+use crate::namespace::entry::EventPath;
+use crate::peer::{Peer, PeerId, Standing};
+use crate::reject::{Code, Name, Reject};
+use crate::relay::change::{Change, Key};
+use crate::relay::frame::Frame;
+
+/// Teams that one event may be published to.
+const MOST_TEAMS: usize = 64;
+
+/// How logs and metrics call whoever brings the admin token.
+const ADMIN: &str = "admin";
+
+/// Relays one event of this publisher, or of whoever brings the admin token, by the policy in force.
+pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Publication) -> Published {
+    let (id, now) = (EventId::next(), Now::read());
+    let edition = path.current.get();
+    let of_key = |reject| Refused { reject, stage: PUBLISHERS };
+    let outcome: Result<Published, Refused> = (|| {
+        let teams = teams(publication, publisher).map_err(of_key)?;
+        let name = event_name(publication, &edition.policy.events).map_err(of_key)?;
+        let sender = edition.pipeline.sender(Arc::new(announcer(teams)), now);
+        let text = packet(name, publication);
+        let may = |event: &Event<'_>| may_publish(event, publisher);
+        let decision = edition.pipeline.publish(&sender, &text, id, now, may)?;
+        let recipients = relay(path, &decision, now);
+        record(path, publisher, id, Ok((&decision, recipients)));
+        let teams = decision.teams.iter().map(|team| (*team).clone()).collect();
+        Ok(Published::Accepted { id, teams, recipients })
+    })();
+    path.metrics.published.count(publisher.map_or(ADMIN, |publisher| &publisher.name), outcome.is_ok());
+    match outcome {
+        Ok(published) => {
+            path.metrics.events_accepted.inc();
+            published
+        }
+        Err(refused) => {
+            path.metrics.refused(refused.reject.code);
+            record(path, publisher, id, Err(&refused));
+            Published::Refused(Box::new(refused.reject))
+        }
+    }
+}
+
+/// Hands it to everybody who may hear it. Returns to how many, where that is known already.
+fn relay(path: &EventPath, decision: &Decision<'_>, now: Now) -> Option<usize> {
+    if path.coalescer.is_on() {
+        let payload: Arc<str> = decision.payload.as_ref().into();
+        let teams = decision.teams.iter().copied().cloned().collect();
+        let key = Arc::new(Key::new(decision.name, teams, &decision.topic, &payload));
+        let (emit, sender) = (decision.emit.clone(), PeerId::next());
+        path.coalescer.hold(Change { key, emit, payload, sender, echo: true }, now.steady);
+        return None;
+    }
+    let frame = Frame::new(decision.emit, &decision.payload);
+    Some(path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, None))
+}
+
+/// The teams, each once, that this publisher may publish to.
+fn teams(publication: &Publication, publisher: Option<&Publisher>) -> Result<Box<[Arc<str>]>, Reject> {
+    let no_room = |why| Reject::new(Code::NoRoom, why).field("teams");
+    if publication.teams.is_empty() || publication.teams.len() > MOST_TEAMS {
+        return Err(no_room("name one team to publish to, or up to 64"));
+    }
+    let mut teams: Vec<Arc<str>> = Vec::new();
+    for team in &publication.teams {
+        TEAMS.check(team).map_err(|_| no_room("no team can have such a name"))?;
+        if let Some(publisher) = publisher
+            && !publisher.teams.iter().any(|pattern| pattern.matches(team))
+        {
+            let why = "this publisher's key is not for such a team";
+            return Err(Reject::new(Code::NotAllowed, why).field("teams").rule(key(publisher, "teams")));
+        }
+        if !teams.iter().any(|known| **known == **team) {
+            teams.push(team.as_str().into());
+        }
+    }
+    Ok(teams.into())
+}
+
+fn may_publish(event: &Event<'_>, publisher: Option<&Publisher>) -> Result<(), Reject> {
+    let Some(publisher) = publisher else { return Ok(()) };
+    let kind = event.payload.kind.as_deref().unwrap_or_default();
+    if publisher.types.iter().any(|pattern| pattern.matches(kind)) {
+        return Ok(());
+    }
+    let why = "this publisher's key is not for such a type";
+    Err(Reject::new(Code::NotAllowed, why).rule(key(publisher, "types")))
+}
+
+fn key(publisher: &Publisher, name: &str) -> Name {
+    Name::from(&Arc::from(format!("{}.{name}", publisher.key)))
+}
+
+/// The event's name: what the request says, or the only one that there is.
+fn event_name<'n>(
+    publication: &'n Publication,
+    events: &'n HashMap<Arc<str>, Arc<EventPolicy>>,
+) -> Result<&'n str, Reject> {
+    match &publication.event {
+        Some(name) => Ok(name),
+        None if events.len() == 1 => Ok(events.keys().next().map_or("", |name| name)),
+        None => Err(Reject::new(Code::UnknownEvent, "name the event: the policy has several").field("event")),
+    }
+}
+
+/// The event as a client would have sent it, its payload byte for byte.
+fn packet(name: &str, publication: &Publication) -> String {
+    let name = serde_json::Value::from(name);
+    match &publication.payload {
+        Some(payload) => format!("[{name},{}]", payload.get()),
+        None => format!("[{name}]"),
+    }
+}
+
+/// A peer that is nobody's socket and holds the teams that are published to.
+fn announcer(teams: Box<[Arc<str>]>) -> Peer {
+    Peer {
+        id: PeerId::next(),
+        standing: Standing::Verified,
+        subject: None,
+        teams,
+        roles: [].into(),
+        claims: None,
+        chosen_team: None,
+        filter: None,
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        expires_at: None,
+    }
+}
+
+fn record(
+    path: &EventPath,
+    publisher: Option<&Publisher>,
+    id: EventId,
+    outcome: Result<(&Decision<'_>, Option<usize>), &Refused>,
+) {
+    if !path.log.is_on() || outcome.is_ok() && !path.log.samples(id) {
+        return;
+    }
+    let who = publisher.map_or(Who::Admin, |publisher| Who::Publisher(publisher.name.clone()));
+    let record = Record { id: Some(id), ..Record::new(Kind::Event, who, SystemTime::now()) };
+    path.log.write(match outcome {
+        Ok((decision, recipients)) => Record {
+            outcome: Some(Outcome::Accepted),
+            event: Some(Name::from(decision.name)),
+            event_type: decision.kind.map(Into::into),
+            teams: Teams::of(decision.teams.iter().copied()),
+            recipients,
+            ..record
+        },
+        Err(refused) => Record {
+            outcome: Some(Outcome::Refused),
+            code: Some(refused.reject.code.as_str()),
+            stage: Some(refused.stage),
+            rule: refused.reject.rule.clone(),
+            ..record
+        },
+    });
+}

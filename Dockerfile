@@ -18,7 +18,7 @@ RUN mkdir src \
 RUN cargo build --release --locked --bin flowgate
 
 COPY config config
-# The playground links to some of these pages, so they are in the binary.
+# The playground links to some of these pages, so they are in the binary; so is the description of the admin API.
 COPY docs docs
 COPY src src
 # cargo goes by modification times, and those of a checkout may be older than the empty sources'.

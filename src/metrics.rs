@@ -29,6 +29,8 @@ pub enum CloseReason {
     PolicyChanged,
     /// Its token was revoked.
     TokenRevoked,
+    /// An operator closed it.
+    Admin,
     /// The process is going down.
     Draining,
     /// The peer does not read what waits for it.
@@ -61,6 +63,7 @@ impl CloseReason {
         CloseReason::TokenExpired,
         CloseReason::PolicyChanged,
         CloseReason::TokenRevoked,
+        CloseReason::Admin,
         CloseReason::Draining,
         CloseReason::SlowReader,
         CloseReason::SendFailed,
@@ -81,6 +84,7 @@ impl CloseReason {
             CloseReason::TokenExpired => "token_expired",
             CloseReason::PolicyChanged => "policy_changed",
             CloseReason::TokenRevoked => "token_revoked",
+            CloseReason::Admin => "admin",
             CloseReason::Draining => "draining",
             CloseReason::SlowReader => "slow_reader",
             CloseReason::SendFailed => "send_failed",

@@ -31,8 +31,9 @@ use crate::edge::tls::Tls;
 use crate::edition::{Current, Edition};
 use crate::event::now::Now;
 use crate::event::pipeline::{Pipeline, Stage};
+use crate::internal::live::{self, Live};
 use crate::internal::playground::{Mint, Playground};
-use crate::internal::series::{self, Series};
+use crate::internal::series::Series;
 use crate::internal::{self, Operations};
 use crate::link::revoke::Revoker;
 use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
@@ -44,7 +45,6 @@ use crate::publish;
 use crate::relay::coalesce::Coalescer;
 use crate::relay::later::Later;
 use crate::relay::local::Rooms;
-use crate::relay::traffic;
 use crate::reload::{Origin, Reloader, Trigger};
 use crate::revocation::Revocations;
 use crate::survey::Surveyor;
@@ -90,6 +90,7 @@ pub struct Server {
     coalescer: Arc<Coalescer>,
     later: Arc<Later>,
     current: Arc<Current>,
+    live: Arc<Live>,
     log: Arc<DecisionLog>,
     reloader: Option<Arc<Reloader>>,
     public: SocketAddr,
@@ -213,9 +214,10 @@ impl Builder {
         let has_playground = playground.is_some();
         let operations = operations(&front, &caps, &sessions, &path, &revoker, reloader.clone(), loopback);
         let operations = Arc::new(Operations { playground, ..operations });
+        let live = operations.live.clone();
         let mut tasks = vec![
             owned(serve_internal(internal, operations.clone())),
-            owned(sample(operations)),
+            owned(live::keep_time(operations)),
             owned(forget_revocations(current.clone(), revoker)),
             owned(sweep(sessions.clone(), connections, caps, path)),
             owned(coalescer.clone().run()),
@@ -234,6 +236,7 @@ impl Builder {
             coalescer,
             later,
             current,
+            live,
             log,
             reloader,
         };
@@ -277,6 +280,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         shutdown.await;
         self.front.start_draining();
+        self.live.end();
         tracing::info!(sessions = self.sessions.len(), "draining");
         let drain = self.current.policy().drain;
         let drained = tokio::time::timeout(drain.deadline, self.drain(drain.spread)).await;
@@ -425,6 +429,8 @@ fn operations(
         sessions: sessions.clone(),
         rooms: path.rooms.clone(),
         series: Arc::new(Series::new(&path.metrics)),
+        live: Live::new(),
+        log: path.log.clone(),
         revoker: revoker.clone(),
         loopback,
         playground: None,
@@ -454,19 +460,6 @@ async fn forget_revocations(current: Arc<Current>, revoker: Arc<Revoker>) {
     loop {
         ticks.tick().await;
         revoker.forget_ended(current.policy()).await;
-    }
-}
-
-/// Keeps the averages and the series of the last minutes, for as long as the server lives.
-async fn sample(operations: Arc<Operations>) {
-    // Both are looked at in one go.
-    const _: () = assert!(series::EVERY.as_millis() == traffic::EVERY.as_millis());
-    let mut ticks = tokio::time::interval_at((Instant::now() + series::EVERY).into(), series::EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        operations.series.sample(&operations.metrics);
-        operations.rooms.traffic().sample();
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod allowance;
 mod file;
 mod record;
+mod tap;
 mod writer;
 
 use std::io;
@@ -17,11 +18,14 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use self::allowance::{Addresses, Allowance, Handshakes, MOST_PER_ADDRESS, MOST_PER_CONNECTION, Spent};
 pub use self::file::LogFile;
 pub use self::record::{Kind, Outcome, Record, Teams, Who};
+use self::tap::Tap;
+pub use self::tap::{MOST_SHOWN, Onlooker};
 use self::writer::{Orders, Writer};
 use crate::config::policy::DecisionLog as Settings;
 use crate::config::{Problem, Problems};
@@ -41,19 +45,31 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The decision log of one process, on or off.
 pub struct DecisionLog {
-    /// Zero where it is off; else the share of accepted events that are written, in parts of [`WHOLE`], and one.
+    /// Zero where it is off; else the share of accepted events that are written, in parts of [`WHOLE`], and one. It is on while
+    /// a file is written, or somebody looks on.
     share: AtomicU64,
+    /// The same, as the file wants it.
+    file_share: AtomicU64,
+    /// Held while the former follows from what the file wants, and whether somebody looks on.
+    counting: Mutex<()>,
     /// Which events the share falls on, which nobody outside can foretell.
     seed: u64,
     began: Instant,
     /// There from when it is first switched on.
     running: OnceLock<Running>,
+    /// There from when it is first on.
+    shares: OnceLock<Shares>,
+    tap: Tap,
     metrics: Arc<Metrics>,
 }
 
 struct Running {
     queue: SyncSender<Message>,
     orders: Arc<Orders>,
+}
+
+/// How many lines all connections, and all strangers, of one address may have.
+struct Shares {
     addresses: Addresses,
     handshakes: Handshakes,
 }
@@ -84,9 +100,13 @@ impl DecisionLog {
         let _ = getrandom::fill(&mut seed);
         DecisionLog {
             share: AtomicU64::new(0),
+            file_share: AtomicU64::new(0),
+            counting: Mutex::default(),
             seed: u64::from_le_bytes(seed),
             began: Instant::now(),
             running: OnceLock::new(),
+            shares: OnceLock::new(),
+            tap: Tap::new(),
             metrics,
         }
     }
@@ -113,12 +133,7 @@ impl DecisionLog {
             let orders = Arc::<Orders>::default();
             Writer::new(records, orders.clone(), self.metrics.clone()).start()?;
             // The other one, should two have come here at once, ends with its queue.
-            let _ = self.running.set(Running {
-                queue,
-                orders,
-                addresses: Addresses::new(MOST_PER_ADDRESS),
-                handshakes: Handshakes::new(),
-            });
+            let _ = self.running.set(Running { queue, orders });
         }
         Ok(file)
     }
@@ -128,16 +143,43 @@ impl DecisionLog {
         let share = file.as_ref().map_or(0, |file| 1 + (file.sample() * WHOLE as f64) as u64);
         let Some(running) = self.running.get() else { return };
         if share == 0 {
-            self.share.store(0, Ordering::Relaxed);
+            self.file_share.store(0, Ordering::Relaxed);
+            self.count_in();
         }
         running.orders.switch(file);
         running.wake();
+        self.file_share.store(share, Ordering::Relaxed);
+        self.count_in();
+    }
+
+    /// Is on, or off, as file and onlookers want it now.
+    fn count_in(&self) {
+        let _one_at_a_time = self.counting.lock();
+        let file = self.file_share.load(Ordering::Relaxed);
+        let share = if file == 0 { u64::from(self.tap.is_watched()) } else { file };
+        if share != 0 {
+            self.shares.get_or_init(|| Shares {
+                addresses: Addresses::new(MOST_PER_ADDRESS),
+                handshakes: Handshakes::new(),
+            });
+        }
         self.share.store(share, Ordering::Relaxed);
+    }
+
+    /// Looks on at what is decided from now on, whether or not there is a file.
+    pub fn look_on(self: &Arc<Self>) -> Onlooker {
+        let onlooker = Onlooker::new(self.clone());
+        self.count_in();
+        onlooker
     }
 
     /// Whether anything is written at all.
     pub fn is_on(&self) -> bool {
         self.share.load(Ordering::Relaxed) != 0
+    }
+
+    fn has_file(&self) -> bool {
+        self.file_share.load(Ordering::Relaxed) != 0
     }
 
     /// Whether this event is among those that are written although nothing was refused.
@@ -148,7 +190,10 @@ impl DecisionLog {
 
     /// Writes one record, or counts it as dropped. Never waits.
     pub fn write(&self, record: Record) {
-        let Some(running) = self.running.get().filter(|_| self.is_on()) else { return };
+        if self.tap.is_watched() {
+            self.tap.show(&record, self.second(Instant::now()));
+        }
+        let Some(running) = self.running.get().filter(|_| self.has_file()) else { return };
         if running.queue.try_send(Message::Record(Box::new(record))).is_err() {
             self.metrics.decision_dropped(DroppedLine::Queue, 1);
             running.orders.missed(1);
@@ -165,7 +210,7 @@ impl DecisionLog {
             Spent::Exceeded => false,
             Spent::Allowed { before } => {
                 self.suppressed(Some(id), before);
-                self.running.get().is_some_and(|running| running.addresses.spend(address, self.second(now)))
+                self.shares.get().is_some_and(|shares| shares.addresses.spend(address, self.second(now)))
             }
         }
     }
@@ -173,8 +218,8 @@ impl DecisionLog {
     /// Whether there may be one line more about a request of this address that was turned away before it had a session;
     /// `false` where the log is off. What there may not be is counted, and said likewise.
     pub fn may_turn_away(&self, address: IpAddr, now: Instant) -> bool {
-        let running = self.running.get().filter(|_| self.is_on());
-        running.is_some_and(|running| running.handshakes.spend(address, self.second(now)))
+        let shares = self.shares.get().filter(|_| self.is_on());
+        shares.is_some_and(|shares| shares.handshakes.spend(address, self.second(now)))
     }
 
     /// Says what a connection's allowance had to leave out, once the second that it was for is over.
@@ -189,9 +234,9 @@ impl DecisionLog {
 
     /// Says what the addresses' allowances had to leave out since it was called last.
     pub fn settle_addresses(&self) {
-        let Some(running) = self.running.get() else { return };
-        self.suppressed(None, running.addresses.take_suppressed());
-        self.suppressed(None, running.handshakes.take_suppressed());
+        let Some(shares) = self.shares.get() else { return };
+        self.suppressed(None, shares.addresses.take_suppressed());
+        self.suppressed(None, shares.handshakes.take_suppressed());
     }
 
     /// Writes that a connection was closed from this side, unless the client itself asked for it or an admission that was
@@ -225,7 +270,9 @@ impl DecisionLog {
         if count == 0 {
             return;
         }
-        self.metrics.decision_dropped(DroppedLine::Suppressed, count.into());
+        if self.has_file() {
+            self.metrics.decision_dropped(DroppedLine::Suppressed, count.into());
+        }
         let who = connection.map_or(Who::Nobody, Who::Connection);
         self.write(Record {
             count: Some(count.into()),

@@ -43,6 +43,8 @@ pub enum Kind {
     Reload,
     /// A newer token on a live socket, taken or not.
     Refresh,
+    /// What an operator did over the admin API.
+    Admin,
     /// Lines that were left out because one connection, or one address, has had its share of them.
     Suppressed,
     /// Lines that were lost because they could not be written, or not fast enough.

@@ -21,14 +21,10 @@ fn switched_on(path: &Path, sample: f64) -> DecisionLog {
 fn stuck() -> (DecisionLog, Receiver<Message>) {
     let log = DecisionLog::off(Arc::default());
     let (queue, records) = sync_channel(QUEUE);
-    let running = Running {
-        queue,
-        orders: Arc::default(),
-        addresses: Addresses::new(MOST_PER_ADDRESS),
-        handshakes: Handshakes::new(),
-    };
+    let running = Running { queue, orders: Arc::default() };
     assert!(log.running.set(running).is_ok());
-    log.share.store(1, Ordering::Relaxed);
+    log.file_share.store(1, Ordering::Relaxed);
+    log.count_in();
     (log, records)
 }
 
@@ -238,4 +234,46 @@ fn a_file_that_cannot_be_written_is_a_fault_of_the_configuration() {
     let said = problems.to_string();
     let expected = format!("test.toml: decision_log.path: cannot write {}: No such file", path.display());
     assert!(said.starts_with(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn whoever_looks_on_sees_lines_without_a_file_and_nobody_pays_when_they_have_left() {
+    let log = Arc::new(DecisionLog::off(Arc::default()));
+    let mut onlooker = log.look_on();
+    let mut another = log.look_on();
+    assert!(log.is_on() && !log.samples(EventId::next()));
+    log.write(record(7));
+    for line in [onlooker.next().await, another.next().await] {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["kind"], &line["count"]), (&"event".into(), &7.into()));
+    }
+    let (allowance, address) = (Allowance::default(), [192, 0, 2, 1].into());
+    assert!(log.may_refuse(&allowance, PeerId::next(), address, Instant::now()));
+    assert!(log.running.get().is_none(), "no thread");
+    drop(onlooker);
+    assert!(log.is_on());
+    drop(another);
+    assert!(!log.is_on());
+}
+
+#[tokio::test]
+async fn whoever_looks_on_is_told_how_much_was_left_out_and_the_file_has_it_all() {
+    const MANY: u64 = 1000;
+    let (log, records) = stuck();
+    let log = Arc::new(log);
+    let mut onlooker = log.look_on();
+    (0..MANY).for_each(|at| log.write(record(at)));
+    let first = onlooker.next().await;
+    assert!(first.contains("\"count\":0}"), "{first}");
+    // However many seconds that took, what was shown and what was not come to all of it.
+    let mut shown = 1;
+    while let Ok(_line) = tokio::time::timeout(Duration::from_millis(1), onlooker.next()).await {
+        shown += 1;
+    }
+    assert_eq!(shown + onlooker.skipped(), MANY);
+    assert!(shown <= 2 * u64::from(MOST_SHOWN), "{shown}");
+    assert_eq!(onlooker.skipped(), 0, "it was said");
+    assert_eq!(records.try_iter().count() as u64, MANY);
+    drop(onlooker);
+    assert!(log.is_on(), "the file is still written");
 }

@@ -1,17 +1,22 @@
 //! The operators' port: health, metrics, the API and pages. Nothing of it is reachable on the public port.
 //!
 //! Every request must name this machine ([`host`]). Health and metrics are for whoever reaches the port; everything
-//! below `/api/` needs the admin token ([`admin`]). The playground is there in development only ([`playground`]).
+//! below `/api/` needs the admin token ([`admin`]), or the cookie that a page is given for it. The playground is there in
+//! development only ([`playground`]).
 
 mod admin;
 mod answer;
 mod api;
 mod body;
 mod connections;
+mod disconnect;
 mod health;
 mod host;
 mod idempotency;
+pub mod live;
+mod login;
 mod observed;
+mod openapi;
 mod page;
 pub mod playground;
 mod policy;
@@ -21,6 +26,7 @@ mod reload;
 mod revocations;
 mod scrape;
 pub mod series;
+mod session;
 mod status;
 mod teams;
 
@@ -32,9 +38,11 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
 
+use self::live::Live;
 use self::playground::Playground;
 use self::series::Series;
 use crate::config::policy::Policy;
+use crate::decision_log::DecisionLog;
 use crate::edition::{Current, Reloaded};
 use crate::link::revoke::Revoker;
 use crate::link::session::Sessions;
@@ -56,6 +64,10 @@ pub struct Operations {
     pub rooms: Arc<Rooms>,
     /// The last hour.
     pub series: Arc<Series>,
+    /// Who listens to what happens.
+    pub live: Arc<Live>,
+    /// Where decisions, and what operators do, are written down.
+    pub log: Arc<DecisionLog>,
     /// When the process began to serve.
     pub started: SystemTime,
     /// Revokes, and closes who is revoked.

@@ -144,7 +144,7 @@ async fn carry_out(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Answered, Declined> {
-    let text = body::read(body).await?;
+    let text = body::read(body, body::MOST_BYTES).await?;
     let Some(key) = idempotency_key(headers)? else { return answer(door, publisher, &text) };
     let key = format!("{} {key}", publisher.map_or("", |publisher| &publisher.name));
     // Held to the end, so that the same request a second time at once waits for the first one's answer. Nothing here waits

@@ -1,10 +1,11 @@
 //! The operators' port: health, metrics, the API and pages. Nothing of it is reachable on the public port.
 //!
 //! Every request must name this machine ([`host`]). Health and metrics are for whoever reaches the port; everything
-//! below `/api/` needs the admin token ([`admin`]), or the cookie that a page is given for it. The playground is there in
-//! development only ([`playground`]).
+//! below `/api/` needs the admin token ([`admin`]), or the cookie that the admin page ([`admin_page`]) is given for it. The
+//! playground is there in development only ([`playground`]).
 
 mod admin;
+mod admin_page;
 mod answer;
 mod api;
 mod body;
@@ -98,6 +99,7 @@ pub fn router(operations: Arc<Operations>) -> Router {
         .route("/metrics", get(scrape::metrics))
         .route("/api/publish", post(publish::publish).with_state(publish::Door::new(&operations)))
         .nest("/api", api::router(&operations))
+        .merge(admin_page::router())
         .merge(playground.unwrap_or_default())
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)

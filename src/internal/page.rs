@@ -24,11 +24,12 @@ pub(super) fn named<'a>(files: &'a [File], name: &str) -> Option<&'a File> {
     files.iter().find(|file| file.name == name)
 }
 
-/// Where a page's scripts may connect to beside the port that they come from, as `connect-src` names it.
+/// What a page may load: scripts may connect to `connect` beside the port that they come from.
 pub(super) fn content_security_policy(connect: &str) -> String {
+    let connect = if connect.is_empty() { String::new() } else { format!(" {connect}") };
     // Nothing inline, nothing from elsewhere, no frame round it. Style sheets and scripts are files of ours.
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' {connect}; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{connect}; \
          base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 }
@@ -61,3 +62,36 @@ const KEPT_TO_ITSELF: &[(&str, &str)] = &[
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// Fails unless a page and what it loads name nothing but files that are there, and nothing is inline. `at` is the page's address.
+#[cfg(test)]
+pub(super) fn assert_whole(page: &File, at: &str, files: &[File], docs: &[File]) {
+    let links = |text: &str, before: &str| -> Vec<String> {
+        text.split(before)
+            .skip(1)
+            .filter_map(|rest| rest.split(['"', '\'']).next())
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut unused: Vec<_> = files.iter().map(|file| file.name).collect();
+    for name in
+        [format!("src=\"{at}/"), format!("href=\"{at}/")].iter().flat_map(|before| links(page.text, before))
+    {
+        let (folder, name) = match name.strip_prefix("docs/") {
+            Some(doc) => (docs, doc),
+            None => (files, &*name),
+        };
+        assert!(named(folder, name).is_some(), "{name}");
+        unused.retain(|file| *file != name);
+    }
+    for file in files.iter().filter(|file| file.name.ends_with(".js") && !file.name.contains(".min.")) {
+        for name in links(file.text, "from './") {
+            assert!(named(files, &name).is_some(), "{} imports {name}", file.name);
+            unused.retain(|file| *file != name);
+        }
+    }
+    assert!(unused.is_empty(), "nothing loads {unused:?}");
+    for inline in [" style=", "<style", "<script>", " onclick=", "javascript:"] {
+        assert!(!page.text.contains(inline), "{inline}");
+    }
+}

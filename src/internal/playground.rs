@@ -209,33 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn the_page_loads_what_there_is_and_nothing_inline() {
-        let links = |text: &'static str, before: &'static str| {
-            text.split(before).skip(1).filter_map(|rest| rest.split(['"', '\'']).next())
-        };
-        let mut loaded = 0;
-        for before in ["src=\"playground/", "href=\"playground/"] {
-            for name in links(PAGE.text, before) {
-                let (files, name) = match name.strip_prefix("docs/") {
-                    Some(doc) => (DOCS, doc),
-                    None => (FILES, name),
-                };
-                assert!(page::named(files, name).is_some(), "{name}");
-                loaded += 1;
-            }
-        }
-        for file in FILES.iter().filter(|file| file.name.ends_with(".js") && !file.name.contains(".min.")) {
-            for name in links(file.text, "from './") {
-                assert!(page::named(FILES, name).is_some(), "{name}");
-                loaded += 1;
-            }
-        }
-        assert!(loaded > 8, "{loaded}");
-        assert!(
-            !PAGE.text.contains("style=")
-                && !PAGE.text.contains("<script>")
-                && !PAGE.text.contains(" onclick")
-        );
+    fn the_page_is_whole_and_nothing_in_it_is_inline() {
+        page::assert_whole(PAGE, "playground", FILES, DOCS);
     }
 
     #[test]

@@ -30,5 +30,22 @@ export const CODES = {
   no_room: ['event', 'A team that the sender does not hold, or none was named among several.'],
 };
 
-/** One sentence about a code; `undefined` for a code of a later version. */
-export const sentence = (code) => CODES[code]?.[1];
+/** Why flowgate closed a connection, where no code says it. */
+const REASONS = {
+  policy_changed: 'By the policy that is in force now it would not have been let in.',
+  slow_reader: 'It did not read what was waiting for it.',
+  send_failed: 'A packet could not be handed to it.',
+  refusals: 'Too many of its events were refused in too short a time.',
+  user_cap: 'Its user has as many sockets as one may have.',
+  keys_unavailable: 'There is no key now to verify its token with.',
+  not_admitted: 'It was not admitted in time.',
+  connect_flood: 'It sent CONNECT too often.',
+  inbound_budget: 'It sent too many packets that are no events.',
+  bad_packet: 'It sent what the protocol does not allow.',
+  heartbeat: 'It did not answer pings.',
+  client: 'It left by itself.',
+  admin: 'An operator disconnected it.',
+};
+
+/** One sentence about a code or a reason; `undefined` for one of a later version. */
+export const sentence = (code) => CODES[code]?.[1] ?? REASONS[code];

@@ -30,7 +30,7 @@ const ADMIN: &str = "admin";
 /// Relays one event of this publisher, or of whoever brings the admin token, by the policy in force.
 pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Publication) -> Published {
     let (id, now) = (EventId::next(), Now::read());
-    let edition = path.current.get();
+    let edition = path.current.hold();
     let of_key = |reject| Refused { reject, stage: PUBLISHERS };
     let outcome: Result<Published, Refused> = (|| {
         let teams = teams(publication, publisher).map_err(of_key)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The id of one event, given when it arrives: unique within the process, and, by the time of its start, among restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
     started: u64,
     number: u64,
@@ -29,6 +29,12 @@ impl EventId {
         self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) < u64::MAX / many
     }
 
+    /// The id that is written so, of this process or of another.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (started, number) = text.split_once('-')?;
+        Some(EventId { started: hexadecimal(started)?, number: hexadecimal(number)? })
+    }
+
     /// Its number within the process.
     pub(crate) fn number(self) -> u64 {
         self.number
@@ -39,6 +45,12 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}", self.started, self.number)
     }
+}
+
+/// A number as [`EventId`] writes it, with no sign before it.
+pub(crate) fn hexadecimal(digits: &str) -> Option<u64> {
+    let is_plain = digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
+    if is_plain { u64::from_str_radix(digits, 16).ok() } else { None }
 }
 
 #[cfg(test)]

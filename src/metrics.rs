@@ -340,6 +340,43 @@ impl WithheldReason {
     }
 }
 
+/// Why a client was told to fetch everything anew when it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResyncReason {
+    /// It does not say how far it has heard, and `relay.resync_on_connect` is on.
+    Connect,
+    /// It says that it has heard nothing yet.
+    NothingHeard,
+    /// What it has heard last is not known here: the process is another, or has forgotten it.
+    Unknown,
+    /// Something after that is not kept any more.
+    TooOld,
+    /// It has missed more than can wait for it.
+    TooMuch,
+}
+
+impl ResyncReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [ResyncReason] = &[
+        ResyncReason::Connect,
+        ResyncReason::NothingHeard,
+        ResyncReason::Unknown,
+        ResyncReason::TooOld,
+        ResyncReason::TooMuch,
+    ];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ResyncReason::Connect => "connect",
+            ResyncReason::NothingHeard => "nothing_heard",
+            ResyncReason::Unknown => "unknown",
+            ResyncReason::TooOld => "too_old",
+            ResyncReason::TooMuch => "too_much",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RuleLabel {
     rule: String,
@@ -523,6 +560,13 @@ pub struct Metrics {
     refusals: Vec<Counter>,
     closes: Vec<Counter>,
     withheld: Vec<Counter>,
+    resyncs: Vec<Counter>,
+    /// Events replayed to clients that came back.
+    pub replayed: Counter,
+    /// Events that are kept for such clients.
+    pub history_events: Gauge,
+    /// What those take up, roughly; bytes.
+    pub history_bytes: Gauge,
     /// Connections that `limits.events.disconnect_after` would have closed, were it enforced.
     pub observed_closes: Counter,
     /// What became of events, by the policy's names.
@@ -615,6 +659,14 @@ impl Metrics {
         registry.register("audience_withheld", help, audience.withheld.clone());
         let withheld = Family::<ReasonLabel, Counter>::default();
         registry.register("withheld", "Deliveries withheld by reason", withheld.clone());
+        let resyncs = Family::<ReasonLabel, Counter>::default();
+        registry.register(
+            "resyncs",
+            "Clients told to fetch everything anew when they came in by reason",
+            resyncs.clone(),
+        );
+        let by_resync =
+            |reason: &ResyncReason| resyncs.get_or_create(&ReasonLabel { reason: reason.as_str() }).clone();
         let drops = Family::<ReasonLabel, Counter>::default();
         registry.register(
             "decision_log_dropped",
@@ -662,6 +714,10 @@ impl Metrics {
             refusals: Code::ALL.iter().map(by_code).collect(),
             closes: CloseReason::ALL.iter().map(by_reason).collect(),
             withheld: WithheldReason::ALL.iter().map(by_withheld).collect(),
+            resyncs: ResyncReason::ALL.iter().map(by_resync).collect(),
+            replayed: counter(registry, "replayed_events", "Events replayed to clients that came back"),
+            history_events: gauge(registry, "history_events", "Events kept for clients that come back"),
+            history_bytes: gauge(registry, "history_bytes", "What those events take up, roughly"),
             observed_closes: observed_closes
                 .get_or_create(&ReasonLabel { reason: CloseReason::Refusals.as_str() })
                 .clone(),
@@ -749,6 +805,11 @@ impl Metrics {
     /// Counts so many deliveries that were withheld, or would have been.
     pub fn withheld(&self, reason: WithheldReason, deliveries: u64) {
         self.withheld[reason as usize].inc_by(deliveries);
+    }
+
+    /// Counts a client that is told to fetch everything anew.
+    pub fn resynced(&self, reason: ResyncReason) {
+        self.resyncs[reason as usize].inc();
     }
 
     /// Counts lines that the decision log lacks.
@@ -852,10 +913,15 @@ mod tests {
             assert_eq!(*reason as usize, at);
             metrics.withheld(*reason, 2);
         }
+        for (at, reason) in ResyncReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at);
+            metrics.resynced(*reason);
+        }
         let text = metrics.render().unwrap();
         let closes = CloseReason::ALL.iter().map(|reason| ("closes", reason.as_str(), 1));
         let withheld = WithheldReason::ALL.iter().map(|reason| ("withheld", reason.as_str(), 2));
-        for (family, reason, count) in closes.chain(withheld) {
+        let resyncs = ResyncReason::ALL.iter().map(|reason| ("resyncs", reason.as_str(), 1));
+        for (family, reason, count) in closes.chain(withheld).chain(resyncs) {
             let line = format!("flowgate_{family}_total{{reason=\"{reason}\"}} {count}");
             assert!(text.contains(&line), "{line} in\n{text}");
         }

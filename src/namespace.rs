@@ -57,7 +57,7 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     let seated = admitted.and_then(|admitted| {
         // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
         // nothing and nothing of it is missed.
-        let seat = Seat::new(path.current.clone(), &edition, &path.rooms, &session, admitted);
+        let seat = Seat::new(path.current.clone(), &edition, &path.chronicle, &session, admitted);
         // A walk through all sessions that began before it was seated has not found it.
         seat.follow().and_then(|()| seat.check_revoked()).map(|()| seat)
     });

@@ -18,8 +18,6 @@ use crate::name::TEAMS;
 use crate::namespace::entry::EventPath;
 use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::{Code, Name, Reject};
-use crate::relay::change::{Change, Key};
-use crate::relay::frame::Frame;
 
 /// Teams that one event may be published to.
 const MOST_TEAMS: usize = 64;
@@ -39,7 +37,8 @@ pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Pu
         let text = packet(name, publication);
         let may = |event: &Event<'_>| may_publish(event, publisher);
         let decision = edition.pipeline.publish(&sender, &text, id, now, may)?;
-        let recipients = relay(path, &decision, now);
+        // Nobody here is its sender.
+        let recipients = path.relay(sender.peer(), id, &decision, true, now);
         record(path, publisher, id, Ok((&decision, recipients)));
         let teams = decision.teams.iter().map(|team| (*team).clone()).collect();
         Ok(Published::Accepted { id, teams, recipients })
@@ -56,20 +55,6 @@ pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Pu
             Published::Refused(Box::new(refused.reject))
         }
     }
-}
-
-/// Hands it to everybody who may hear it. Returns to how many, where that is known already.
-fn relay(path: &EventPath, decision: &Decision<'_>, now: Now) -> Option<usize> {
-    if path.coalescer.is_on() {
-        let payload: Arc<str> = decision.payload.as_ref().into();
-        let teams = decision.teams.iter().copied().cloned().collect();
-        let key = Arc::new(Key::new(decision.name, teams, &decision.topic, &payload));
-        let (emit, sender) = (decision.emit.clone(), PeerId::next());
-        path.coalescer.hold(Change { key, emit, payload, sender, echo: true }, now.steady);
-        return None;
-    }
-    let frame = Frame::new(decision.emit, &decision.payload);
-    Some(path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, None))
 }
 
 /// The teams, each once, that this publisher may publish to.

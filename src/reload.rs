@@ -194,6 +194,9 @@ impl Reloader {
         if policy.relay.coalesce != before.policy.relay.coalesce {
             self.path.coalescer.set(policy.relay.coalesce).await;
         }
+        if policy.relay != before.policy.relay {
+            self.path.chronicle.set(&policy.relay);
+        }
         metrics.policy_in_force(&before.policy.hash, &policy.hash, SystemTime::now());
         gone.iter().for_each(|(seat, denied)| seat.send_away(denied));
         Ok((judged, gone.len()))

@@ -19,7 +19,8 @@ use crate::event::sender::Sender;
 use crate::hears::Listening;
 use crate::link::session::{Occupant, Session};
 use crate::peer::{Peer, PeerId};
-use crate::relay::local::{Membership, Rooms};
+use crate::relay::chronicle::Chronicle;
+use crate::relay::local::Membership;
 use crate::relay::member::Member;
 use crate::revocation::Index;
 
@@ -47,15 +48,16 @@ impl Seat {
     pub fn new(
         current: Arc<Current>,
         edition: &Edition,
-        rooms: &Arc<Rooms>,
+        chronicle: &Chronicle,
         session: &Arc<Session>,
         admitted: Admitted,
     ) -> Arc<Self> {
-        let Admitted { peer, place, grounds } = admitted;
+        let Admitted { peer, place, grounds, since } = admitted;
         let (policy, peer) = (&edition.policy, Arc::new(peer));
         let until = peer.expires_at().map(|at| at + policy.auth.leeway);
         let member = Member::new(peer.id(), session, policy.limits.slow_reader.max_queued);
-        let membership = rooms.join(&edition.admission.listens(&peer, SystemTime::now()), &member);
+        let listening = edition.admission.listens(&peer, SystemTime::now());
+        let membership = chronicle.join(&listening, &member, since.as_ref(), policy);
         let sender = edition.pipeline.sender(peer.clone(), Now::read());
         let taken =
             Taken { edition: edition.number, sender, grounds, membership, place, is_refreshing: false };

@@ -42,6 +42,7 @@ use crate::namespace;
 use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::publish;
+use crate::relay::chronicle::Chronicle;
 use crate::relay::coalesce::Coalescer;
 use crate::relay::later::Later;
 use crate::relay::local::Rooms;
@@ -151,7 +152,9 @@ impl Builder {
         metrics.policy_in_force(&policy.hash, &policy.hash, SystemTime::now());
         let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
         let rooms = Rooms::new(metrics.clone());
-        let coalescer = Coalescer::new(rooms.clone(), &metrics);
+        let chronicle = Chronicle::new(rooms.clone(), metrics.clone());
+        chronicle.set(&policy.relay);
+        let coalescer = Coalescer::new(chronicle.clone(), &metrics);
         coalescer.set(policy.relay.coalesce).await;
         let later = Later::new(coalescer.clone(), &metrics);
         let sessions = Sessions::new(metrics.clone(), log.clone());
@@ -180,6 +183,7 @@ impl Builder {
         let path = Arc::new(EventPath {
             current: current.clone(),
             rooms,
+            chronicle,
             coalescer: coalescer.clone(),
             later: later.clone(),
             metrics: metrics.clone(),
@@ -483,6 +487,7 @@ async fn sweep(
         if until_cleanup == 0 {
             until_cleanup = SWEEPS_PER_CLEANUP;
             caps.sweep();
+            path.chronicle.sweep(now);
             path.current.load().pipeline.sweep(Now::read());
         }
     }

@@ -366,10 +366,27 @@ pub struct SlowReader {
 }
 
 /// `[relay]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relay {
     /// `coalesce`: how long changes wait for equal ones; `None` where they don't.
     pub coalesce: Option<Duration>,
+    /// Whether events carry their meta as a second argument.
+    pub meta: bool,
+    /// Whether clients that do not say how far they have heard are told at their admission to fetch everything anew.
+    pub resync_on_connect: bool,
+    /// What is kept of each team's events for those who come back; `None` where nothing is. Only with [`Relay::meta`].
+    pub history: Option<HistoryBounds>,
+}
+
+/// `[relay.history]`: what is kept of each team's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBounds {
+    /// How many, at most.
+    pub count: usize,
+    /// For how long.
+    pub age: Duration,
+    /// What they may take up together, roughly; bytes.
+    pub bytes: usize,
 }
 
 /// `refusals.detail`.

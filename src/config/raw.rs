@@ -206,6 +206,17 @@ pub(super) struct SlowReader {
 #[serde(deny_unknown_fields)]
 pub(super) struct Relay {
     pub coalesce: Coalesce,
+    pub meta: bool,
+    pub resync_on_connect: bool,
+    pub history: History,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct History {
+    pub count: i64,
+    pub age: String,
+    pub bytes: Size,
 }
 
 #[derive(Debug, Deserialize)]

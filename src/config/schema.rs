@@ -54,7 +54,7 @@ const SECTIONS: Keys = &[
     ("revocation", Table(&[("store", Text), ("capacity", Integer)])),
     ("rooms", Table(&[("without_team", Text), ("multi_team", Text), ("anonymous", Text)])),
     ("limits", Table(LIMITS)),
-    ("relay", Table(&[("coalesce", Table(&[("window", Text)]))])),
+    ("relay", Table(RELAY)),
     ("refusals", Table(&[("detail", Text)])),
     ("events", Named(&Table(EVENT))),
     ("rules", Entries { by: "name", entry: &Table(RULE) }),
@@ -63,6 +63,13 @@ const SECTIONS: Keys = &[
     ("decision_log", Table(DECISION_LOG)),
     ("reload", Table(&[("watch", Boolean)])),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
+];
+
+const RELAY: Keys = &[
+    ("coalesce", Table(&[("window", Text)])),
+    ("meta", Boolean),
+    ("resync_on_connect", Boolean),
+    ("history", Table(&[("count", Integer), ("age", Text), ("bytes", Size)])),
 ];
 
 const SERVER: Keys = &[

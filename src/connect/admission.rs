@@ -20,10 +20,14 @@ use crate::link::session::Session;
 use crate::metrics::{AudienceCounters, CloseReason};
 use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::Code;
+use crate::relay::since::Since;
 use crate::revocation::{Index, Revocation, Revocations, Token};
 
 /// The handshake's field that names the team to send to.
 const TEAM: &str = "team";
+
+/// The handshake's field that says how far a client that comes back has heard.
+const SINCE: &str = "since";
 
 /// The handshake's field that says what the client wants to hear.
 const FILTER: &str = "filter";
@@ -45,6 +49,8 @@ pub struct Admitted {
     pub place: Option<UserPlace>,
     /// For when another policy asks.
     pub grounds: Grounds,
+    /// How far it has heard, if it says so.
+    pub since: Option<Since>,
 }
 
 /// On what grounds a socket is in: what it brought, whatever its policy made of that.
@@ -138,22 +144,22 @@ impl Admission {
         let mode = self.policy.auth.mode;
         if mode == AuthMode::Off {
             let peer = without_token(id, session.address(), Standing::Open, filter(auth)?);
-            return Ok(Admitted { peer, place: None, grounds: Grounds::NotAsked });
+            return Ok(Admitted { peer, place: None, grounds: Grounds::NotAsked, since: since(auth)? });
         }
         match find_token(&self.policy.auth.token_from, auth, &headers) {
             Found::Token(token) => {
                 let verified = self.verify(&token, now).await?;
                 let evidence = verified.evidence.clone();
-                let (chosen, filter) = (chosen_team(auth)?, filter(auth)?);
+                let (chosen, filter, since) = (chosen_team(auth)?, filter(auth)?, since(auth)?);
                 let peer = self.with_token(id, session.address(), verified, chosen, filter)?;
                 let place = Some(self.place(&peer)?);
                 let grounds = Grounds::Token { evidence, chosen: peer.chosen_team.clone() };
-                Ok(Admitted { peer, place, grounds })
+                Ok(Admitted { peer, place, grounds, since })
             }
             Found::Unusable(why) => Err(Denied::Final(Code::TokenInvalid, why.to_string())),
             Found::Nothing if mode == AuthMode::Optional => {
                 let peer = without_token(id, session.address(), Standing::Anonymous, filter(auth)?);
-                Ok(Admitted { peer, place: None, grounds: Grounds::NoToken })
+                Ok(Admitted { peer, place: None, grounds: Grounds::NoToken, since: since(auth)? })
             }
             Found::Nothing => {
                 Err(Denied::Final(Code::TokenMissing, "no token where auth.token_from looks".into()))
@@ -360,4 +366,10 @@ fn filter(auth: Option<&Value>) -> Result<Option<Arc<Filter>>, Denied> {
         Some(Ok(filter)) => Ok(filter.map(Arc::new)),
         Some(Err(why)) => Err(Denied::Final(Code::InvalidPayload, why.to_owned())),
     }
+}
+
+/// How far the client has heard. Likewise refused for good.
+fn since(auth: Option<&Value>) -> Result<Option<Since>, Denied> {
+    let since = auth.and_then(|auth| auth.get(SINCE)).map_or(Ok(None), Since::read);
+    since.map_err(|why| Denied::Final(Code::InvalidPayload, why.to_owned()))
 }

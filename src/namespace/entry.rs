@@ -19,10 +19,13 @@ use crate::event::pipeline::Labels;
 use crate::event::sender::AfterRefusal;
 use crate::event::{Decision, EventId, Now, Refused, Sender, record};
 use crate::metrics::{CloseReason, LATENCY_OF_ONE_IN, Metrics};
+use crate::peer::Peer;
 use crate::reject::{Code, Reject};
 use crate::relay::change::{Change, Key};
+use crate::relay::chronicle::Chronicle;
 use crate::relay::coalesce::Coalescer;
 use crate::relay::frame::Frame;
+use crate::relay::held::Hearers;
 use crate::relay::later::Later;
 use crate::relay::local::Rooms;
 use crate::seat::Seat;
@@ -33,6 +36,8 @@ pub struct EventPath {
     pub current: Arc<Current>,
     /// Relays.
     pub rooms: Arc<Rooms>,
+    /// Numbers and keeps what is relayed, where the policy says so.
+    pub chronicle: Arc<Chronicle>,
     /// Holds back for a moment what is to be relayed, where the policy says so.
     pub coalescer: Arc<Coalescer>,
     /// Holds back for longer what is over its sender's rate, where the policy says so.
@@ -41,6 +46,47 @@ pub struct EventPath {
     pub metrics: Arc<Metrics>,
     /// Writes down.
     pub log: Arc<DecisionLog>,
+}
+
+impl EventPath {
+    /// Relays what was decided on: at once, or at the end of the window. `peer` sent it, and hears it too with `echo`. Returns to
+    /// how many, where that is known already.
+    pub fn relay(
+        &self,
+        peer: &Peer,
+        id: EventId,
+        decision: &Decision<'_>,
+        echo: bool,
+        now: Now,
+    ) -> Option<usize> {
+        if self.coalescer.is_on() {
+            self.coalescer.hold(change(peer, id, decision, echo), now.steady);
+            return None;
+        }
+        if self.chronicle.is_on() {
+            let change = change(peer, id, decision, echo);
+            return Some(self.chronicle.tell(&change, Hearers::of(&change)));
+        }
+        let frame = Frame::new(decision.emit, &decision.payload);
+        let except = (!echo).then(|| peer.id());
+        let frames = decision.teams.iter().map(|team| (*team, &frame));
+        Some(self.rooms.broadcast(frames, &decision.topic, except, ()))
+    }
+}
+
+/// The event as something that may wait, or be kept.
+fn change(peer: &Peer, id: EventId, decision: &Decision<'_>, echo: bool) -> Change {
+    let payload: Arc<str> = decision.payload.as_ref().into();
+    let teams = decision.teams.iter().copied().cloned().collect();
+    Change {
+        key: Arc::new(Key::new(decision.name, teams, &decision.topic, &payload)),
+        emit: decision.emit.clone(),
+        payload,
+        id,
+        sender: peer.id(),
+        actor: peer.subject.clone(),
+        echo,
+    }
 }
 
 /// One socket's events. The library calls it from the task that reads the connection, so events are handled in the
@@ -77,7 +123,7 @@ impl EventEntry {
             self.relay(sender, id, decision, now, decided);
             return Ok(false);
         };
-        self.path.later.hold(Self::change(sender, decision), now.steady, |place| {
+        self.path.later.hold(change(sender.peer(), id, decision, decision.echo), now.steady, |place| {
             edition.pipeline.wait(sender, decision, place, id, now)
         })?;
         self.path.metrics.events_accepted.inc();
@@ -98,33 +144,12 @@ impl EventEntry {
         decided: Option<Instant>,
     ) {
         self.path.metrics.events_accepted.inc();
-        if self.path.coalescer.is_on() {
-            let folded = self.path.coalescer.hold(Self::change(sender, decision), now.steady);
-            tracing::trace!(connection = %sender.peer().id(), event = %id, folded, "held");
-            return self.record_relay(sender, id, decision, None, now);
-        }
-        let frame = Frame::new(decision.emit, &decision.payload);
-        let except = (!decision.echo).then(|| sender.peer().id());
-        let heard =
-            self.path.rooms.broadcast(decision.teams.iter().copied(), &frame, &decision.topic, except);
-        if let Some(decided) = decided {
+        let heard = self.path.relay(sender.peer(), id, decision, decision.echo, now);
+        if let (Some(decided), Some(_)) = (decided, heard) {
             self.path.metrics.relay_latency.observe(decided.elapsed());
         }
         tracing::trace!(connection = %sender.peer().id(), event = %id, heard, "relayed");
-        self.record_relay(sender, id, decision, Some(heard), now);
-    }
-
-    /// The event as something that may wait.
-    fn change(sender: &Sender, decision: &Decision<'_>) -> Change {
-        let payload: Arc<str> = decision.payload.as_ref().into();
-        let teams = decision.teams.iter().copied().cloned().collect();
-        Change {
-            key: Arc::new(Key::new(decision.name, teams, &decision.topic, &payload)),
-            emit: decision.emit.clone(),
-            payload,
-            sender: sender.peer().id(),
-            echo: decision.echo,
-        }
+        self.record_relay(sender, id, decision, heard, now);
     }
 
     fn refuse(

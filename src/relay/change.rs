@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::event_id::EventId;
 use crate::message::{TaskId, Topic};
 use crate::peer::PeerId;
 
@@ -20,8 +21,12 @@ pub struct Change {
     pub emit: Arc<str>,
     /// The JSON text to relay.
     pub payload: Arc<str>,
-    /// Who sent it.
+    /// What its acknowledgement calls it.
+    pub id: EventId,
+    /// The connection that sent it.
     pub sender: PeerId,
+    /// The subject of whoever sent it; `None` where nobody was asked.
+    pub actor: Option<Arc<str>>,
     /// Whether the sender hears it too.
     pub echo: bool,
 }

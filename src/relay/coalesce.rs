@@ -13,9 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::change::Change;
-use super::frame::Frame;
+use super::chronicle::Chronicle;
 use super::held::{Hearers, Held};
-use super::local::Rooms;
 use crate::metrics::{HeldCounts, Metrics};
 
 /// Changes that wait in the process. With 50 ms that is 80,000 different ones a second, more than one process relays.
@@ -29,7 +28,7 @@ const TURN: usize = 1024;
 
 /// Where accepted changes wait, and the one place from which they are relayed while coalescing is on.
 pub struct Coalescer {
-    rooms: Arc<Rooms>,
+    chronicle: Arc<Chronicle>,
     counts: HeldCounts,
     is_on: AtomicBool,
     window: Mutex<Window>,
@@ -82,9 +81,9 @@ impl Window {
 
 impl Coalescer {
     /// Off. [`Coalescer::run`] has to be running while it is on.
-    pub fn new(rooms: Arc<Rooms>, metrics: &Metrics) -> Arc<Self> {
+    pub fn new(chronicle: Arc<Chronicle>, metrics: &Metrics) -> Arc<Self> {
         Arc::new(Coalescer {
-            rooms,
+            chronicle,
             counts: metrics.held_by_window.clone(),
             is_on: AtomicBool::new(false),
             window: Mutex::default(),
@@ -117,8 +116,7 @@ impl Coalescer {
         if self.is_on() {
             self.hold(change, now);
         } else {
-            let hearers = if change.echo { Hearers::All } else { Hearers::Except(change.sender) };
-            self.tell(&change, hearers);
+            self.tell(&change, Hearers::of(&change));
         }
     }
 
@@ -195,13 +193,7 @@ impl Coalescer {
 
     /// Hands a change to those that are to hear it. Returns to how many.
     fn tell(&self, change: &Change, hearers: Hearers) -> usize {
-        let frame = Frame::new(&change.emit, &change.payload);
-        let (teams, topic) = (change.key.teams(), change.key.topic());
-        let heard = match hearers {
-            Hearers::All => self.rooms.broadcast(teams, &frame, &topic, None),
-            Hearers::Except(sender) => self.rooms.broadcast(teams, &frame, &topic, Some(sender)),
-            Hearers::Only(member) => usize::from(self.rooms.tell(teams, &frame, &topic, member)),
-        };
+        let heard = self.chronicle.tell(change, hearers);
         tracing::trace!(connection = %change.sender, heard, "relayed");
         heard
     }
@@ -210,6 +202,7 @@ impl Coalescer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_id::EventId;
     use crate::message::Topic;
     use crate::peer::PeerId;
     use crate::relay::change::{Key, Teams};
@@ -217,7 +210,15 @@ mod tests {
     fn change(text: &str) -> Change {
         let payload: Arc<str> = text.into();
         let key = Key::new(&"e".into(), Teams::from_iter(["red".into()]), &Topic::default(), &payload);
-        Change { key: Arc::new(key), emit: "x".into(), payload, sender: PeerId::next(), echo: true }
+        Change {
+            key: Arc::new(key),
+            emit: "x".into(),
+            payload,
+            id: EventId::next(),
+            sender: PeerId::next(),
+            actor: None,
+            echo: true,
+        }
     }
 
     const LENGTH: Duration = Duration::from_millis(50);

@@ -30,6 +30,13 @@ pub enum Hearers {
     Only(PeerId),
 }
 
+impl Hearers {
+    /// Who is to hear a change by itself.
+    pub fn of(change: &Change) -> Self {
+        if change.echo { Hearers::All } else { Hearers::Except(change.sender) }
+    }
+}
+
 /// Changes that wait.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -59,7 +66,7 @@ impl Held {
     pub fn hold(&mut self, change: Change) -> usize {
         let place = self.next;
         self.next += 1;
-        let hearers = if change.echo { Hearers::All } else { Hearers::Except(change.sender) };
+        let hearers = Hearers::of(&change);
         let before = self.places.get(&change.key).copied();
         let mut places = Places { latest: place, other: None };
         let mut dropped = 0;
@@ -158,6 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event_id::EventId;
     use crate::message::{TaskId, Topic};
     use crate::relay::change::Teams;
 
@@ -173,7 +181,15 @@ mod tests {
         let teams = Teams::from_iter(["red".into()]);
         let topic = Topic { kind: Some("t".into()), task_id: Some(TaskId::Integer(task)) };
         let key = Key::new(&"e".into(), teams, &topic, &payload);
-        Change { key: Arc::new(key), emit: "x".into(), payload, sender: id(sender), echo }
+        Change {
+            key: Arc::new(key),
+            emit: "x".into(),
+            payload,
+            id: EventId::next(),
+            sender: id(sender),
+            actor: None,
+            echo,
+        }
     }
 
     fn hears(member: u64, hearers: Hearers) -> bool {

@@ -254,6 +254,7 @@ impl Later {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_id::EventId;
     use crate::message::{TaskId, Topic};
     use crate::relay::change::{Key, Teams};
 
@@ -264,7 +265,15 @@ mod tests {
         let topic = Topic { kind: Some("t".into()), task_id: Some(TaskId::Integer(task)) };
         let key = Key::new(&"e".into(), Teams::from_iter(["red".into()]), &topic, &payload);
         let sender = PeerId::numbered(sender);
-        Change { key: Arc::new(key), emit: "x".into(), payload, sender, echo: true }
+        Change {
+            key: Arc::new(key),
+            emit: "x".into(),
+            payload,
+            id: EventId::next(),
+            sender,
+            actor: None,
+            echo: true,
+        }
     }
 
     /// Holds it as [`Later::hold`] does.

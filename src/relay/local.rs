@@ -68,37 +68,39 @@ impl Rooms {
         self.flusher.want(&mut member.enter(socket));
     }
 
-    /// Hands the frame to every member of these rooms that hears of `topic` there, to each once, except one. Returns to how
-    /// many.
+    /// Hands the frame of a room to every member that hears of `topic` there, to each member of several rooms once, except
+    /// one. Returns to how many.
     ///
     /// Every queue has it when this returns, so that a member of two teams hears two senders' events in one order;
-    /// only the writing is sliced.
+    /// only the writing is sliced. `order` is what whoever tells has locked for it, and is let go once every queue has it.
     pub fn broadcast<'n>(
         &self,
-        names: impl IntoIterator<Item = &'n Arc<str>> + Clone,
-        frame: &Frame,
+        frames: impl IntoIterator<Item = (&'n Arc<str>, &'n Frame)> + Clone,
         topic: &Topic<'_>,
         except: Option<PeerId>,
+        order: impl Sized,
     ) -> usize {
-        let mut rooms: SmallVec<[Arc<Room>; 1]> = {
+        let mut rooms: SmallVec<[(Arc<Room>, &Frame); 1]> = {
             let by_name = self.by_name.lock();
-            names.clone().into_iter().filter_map(|name| by_name.get(name).cloned()).collect()
+            let frames = frames.clone().into_iter();
+            frames.filter_map(|(name, frame)| Some((by_name.get(name)?.clone(), frame))).collect()
         };
         // One order for all who lock several.
-        rooms.sort_unstable_by_key(Arc::as_ptr);
+        rooms.sort_unstable_by_key(|(room, _)| Arc::as_ptr(room));
         let mut round = Round::default();
-        let told = self.publish(&rooms, frame, topic, except, &mut round);
+        let told = self.publish(&rooms, topic, except, &mut round);
+        drop(order);
         self.flusher.want(&mut round.to_flush);
         self.metrics.deliveries.inc_by(told.members as u64);
-        for (room, copies) in rooms.iter().zip(&told.by_room) {
+        for ((room, _), copies) in rooms.iter().zip(&told.by_room) {
             if room.passed().add(*copies) {
-                self.note_traffic(names.clone(), room);
+                self.note_traffic(frames.clone().into_iter().map(|(name, _)| name), room);
             }
         }
         if !told.feeds.is_empty() {
             let (now, mut few) = (Instant::now(), SLICE);
             for feed in &told.feeds {
-                self.flusher.want_room(&rooms[feed.room], feed.group, now, feed.is_full, &mut few);
+                self.flusher.want_room(&rooms[feed.room].0, feed.group, now, feed.is_full, &mut few);
             }
         }
         if told.withheld {
@@ -135,14 +137,13 @@ impl Rooms {
     /// Hands the frame to every member of these rooms that hears of it, once.
     fn publish(
         &self,
-        rooms: &[Arc<Room>],
-        frame: &Frame,
+        rooms: &[(Arc<Room>, &Frame)],
         topic: &Topic<'_>,
         except: Option<PeerId>,
         round: &mut Round,
     ) -> Told {
         // All at once, so that nobody begins to follow one room's feed after another's members have been gone through.
-        let all: SmallVec<[_; 1]> = rooms.iter().map(|room| room.read()).collect();
+        let all: SmallVec<[_; 1]> = rooms.iter().map(|(room, _)| room.read()).collect();
         let mut told = Told { by_room: smallvec![0; rooms.len()], ..Told::default() };
         let mut handed: SmallVec<[_; 1]> = SmallVec::new();
         for (room, members) in all.iter().enumerate() {
@@ -153,7 +154,7 @@ impl Rooms {
                     continue;
                 }
                 if group.followers() > 0 {
-                    let entry = Entry { frame: frame.websocket().clone(), except };
+                    let entry = Entry { frame: rooms[room].1.websocket().clone(), except };
                     let is_full = group.course().feed().publish(entry);
                     told.feeds.push(Published { room, group: number, course: group.course().id(), is_full });
                     let without_echo = except.is_some_and(|id| members.is_in(group, id) == (true, true));
@@ -173,7 +174,7 @@ impl Rooms {
             let mut candidates = Vec::new();
             for member in group.others() {
                 let is_first = rooms.len() == 1 || !told.by_feed(member) && told.seen.insert(member.id());
-                if Some(member.id()) != except && is_first && member.deliver(frame, round) {
+                if Some(member.id()) != except && is_first && member.deliver(rooms[room].1, round) {
                     told.members += 1;
                 }
                 if member.may_follow() {
@@ -187,7 +188,7 @@ impl Rooms {
             }
         }
         drop(all);
-        may_follow.iter().for_each(|(room, candidates)| rooms[*room].promote(candidates));
+        may_follow.iter().for_each(|(room, candidates)| rooms[*room].0.promote(candidates));
         told
     }
 
@@ -195,13 +196,13 @@ impl Rooms {
     /// another of several rooms, or hear it by one of `feeds`.
     fn count_withheld(
         &self,
-        rooms: &[Arc<Room>],
+        rooms: &[(Arc<Room>, &Frame)],
         topic: &Topic<'_>,
         except: Option<PeerId>,
         feeds: &[Published],
         mut heard: HashSet<PeerId>,
     ) {
-        for room in rooms {
+        for (room, _) in rooms {
             let members = room.read();
             for (_, group) in members.groups() {
                 let hearing = group.hears().judge(topic);
@@ -236,19 +237,27 @@ impl Rooms {
         }
     }
 
-    /// Hands the frame to one member, if it is in one of these rooms and hears of `topic` there. Returns whether it was handed
-    /// over.
-    pub fn tell(&self, names: &[Arc<str>], frame: &Frame, topic: &Topic<'_>, id: PeerId) -> bool {
-        let rooms: Vec<Arc<Room>> = {
+    /// Hands one member the frame of the first of these rooms that it is in and hears of `topic` in. Returns whether there is
+    /// such a room. `order` is as for [`Rooms::broadcast`].
+    pub fn tell<'n>(
+        &self,
+        told: impl IntoIterator<Item = (&'n Arc<str>, &'n Frame)>,
+        topic: &Topic<'_>,
+        id: PeerId,
+        order: impl Sized,
+    ) -> bool {
+        let rooms: Vec<(Arc<Room>, &Frame)> = {
             let by_name = self.by_name.lock();
-            names.iter().filter_map(|name| by_name.get(name).cloned()).collect()
+            let told = told.into_iter();
+            told.filter_map(|(name, frame)| Some((by_name.get(name)?.clone(), frame))).collect()
         };
         let mut round = Round::default();
-        let heard = rooms.iter().any(|room| {
+        let heard = rooms.iter().any(|(room, frame)| {
             let members = room.read();
             let Some((group, member)) = members.find(id) else { return false };
             group.hears().judge(topic).is_heard() && member.deliver(frame, &mut round)
         });
+        drop(order);
         self.flusher.want(&mut round.to_flush);
         self.metrics.deliveries.inc_by(u64::from(heard));
         heard

@@ -76,6 +76,13 @@ impl Member {
         self.follows.store(course.map_or(0, CourseId::number), Ordering::Release);
     }
 
+    /// Has it hear these before anything else. Only to be called before it joins a room.
+    pub fn begin_with(&self, frames: Vec<Frame>) {
+        let mut early = self.early.lock();
+        early.bytes += frames.iter().map(|frame| frame.packet_len() as u64).sum::<u64>();
+        early.frames = frames;
+    }
+
     /// Its CONNECT has been answered: from here on it hears its rooms, beginning with what has waited.
     ///
     /// Returns the outlet to flush, if there is one.
@@ -183,7 +190,12 @@ impl Member {
         }
         let Some(socket) = self.socket(round) else { return Ok(false) };
         let payload = frame.raw().ok_or(CloseReason::SendFailed)?;
-        match socket.emit(frame.emit(), payload) {
+        let sent = match frame.raw_meta() {
+            None => socket.emit(frame.emit(), payload),
+            // The library makes each part of a tuple an argument.
+            Some(meta) => socket.emit(frame.emit(), &(payload, meta)),
+        };
+        match sent {
             Ok(()) => Ok(true),
             Err(SendError::Socket(SocketError::Closed)) => Ok(false),
             Err(_) => Err(CloseReason::SendFailed),

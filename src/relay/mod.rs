@@ -5,15 +5,22 @@
 //! followers in a [`round`]. Where the policy wants it, a
 //! [`change`] waits before that: [`held`] folds equal ones into one, [`coalesce`] is the window at whose end they go, and [`later`]
 //! is where those wait that are over their sender's rate. [`traffic`] adds up what goes through each room.
+//!
+//! All of them are relayed from the [`chronicle`], which where the policy wants it gives each its [`meta`] and keeps it in a
+//! [`history`] for those who come back and say [`since`] when they have heard nothing.
 
 pub mod change;
+pub mod chronicle;
 pub mod coalesce;
 pub mod flusher;
 pub mod frame;
 pub mod held;
+pub mod history;
 pub mod later;
 pub mod local;
 pub mod member;
+pub mod meta;
 pub mod room;
 pub mod round;
+pub mod since;
 pub mod traffic;

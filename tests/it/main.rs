@@ -5,6 +5,7 @@ mod admission;
 mod audience;
 mod bytes;
 mod coalesce;
+mod coming_back;
 mod config;
 mod decision_log;
 mod docs;

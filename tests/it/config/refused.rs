@@ -123,6 +123,12 @@ const IMPOSSIBLE: &[(&str, &[&str])] = &[
     ("[relay]\ncoalesce = { windw = \"50ms\" }", &["relay.coalesce.windw: unknown key; did you mean `window`?"]),
     ("[relay]\ncoalesce = { window = \"50\" }", &["relay.coalesce.window: \"50\" is not a duration"]),
     ("[relay]\ncoalesce = { window = \"2s\" }", &["relay.coalesce.window: \"2s\" would keep every change back for so long; write at most \"1s\""]),
+    ("[relay]\nmeta = \"yes\"", &["relay.meta: found a string"]),
+    ("[relay.history]\ncount = 9", &["relay.history.count: events are kept, but without relay.meta nobody can say which was heard last; set relay.meta = true, or 0 here"]),
+    ("[relay]\nmeta = true\n[relay.history]\ncount = 5000", &["relay.history.count: found 5000; write a whole number from 1 to 4096"]),
+    ("[relay.history]\nage = \"2d\"", &["relay.history.age: \"2d\" is longer than a day; write at most \"24h\""]),
+    ("[relay.history]\nage = \"0s\"", &["relay.history.age: \"0s\" is no time at all"]),
+    ("[relay.history]\nbytes = \"65MiB\"", &["relay.history.bytes: 68157440 bytes are more than all teams together may take; write at most \"64MiB\""]),
     // The end.
     ("[drain]\nspread = \"1m\"", &["drain.spread: \"1m\" is longer than drain.deadline, \"20s\""]),
     ("[drain]\ndeadline = \"0s\"", &["drain.deadline: \"0s\" is no time at all"]),

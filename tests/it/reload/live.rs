@@ -51,6 +51,32 @@ async fn rooms_are_left_and_joined_and_nobody_is_disconnected() {
 }
 
 #[tokio::test]
+async fn meta_and_what_is_kept_begin_and_end_with_the_policy() {
+    const KEPT: &str = "[relay]\nmeta = true\n[relay.history]\ncount = 9\n";
+    let scene = Scene::with("").await;
+    let mut ann = join(&scene, "ann", &["red"], &[]).await;
+    assert_eq!(ann.ask("1").await["ok"], true);
+    scene.change(KEPT).await;
+    assert_eq!(ann.ask("2").await["ok"], true);
+    assert_eq!(ann.ask("3").await["ok"], true);
+    let heard = ann.heard_until_now().await;
+    assert_eq!(heard[0], "1");
+    let meta: Value = serde_json::from_str(heard[1].strip_prefix("2,").unwrap()).unwrap();
+    assert_eq!(meta["seq"], 1, "what came before was not counted");
+    let mut back = auth("ben", &["red"], &[]);
+    back["since"] = meta["id"].clone();
+    let mut ben = RawSocket::join(scene.sidecar.public, &back).await;
+    assert!(ben.event().await.starts_with("3,{"));
+    scene.change("").await;
+    assert_eq!(ann.ask("4").await["ok"], true);
+    assert_eq!(ann.heard_until_now().await, ["4"]);
+    scene.change(KEPT).await;
+    // What came in between was not kept.
+    let mut ben = RawSocket::join(scene.sidecar.public, &back).await;
+    assert!(ben.event().await.starts_with("{\"type\":\"resync\"},{"));
+}
+
+#[tokio::test]
 async fn the_audience_is_asked_again() {
     const TYPED: &str = "[events.database-change]\npayload = \"typed\"\n";
     const RULE: &str = r#"

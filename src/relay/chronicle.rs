@@ -1,0 +1,160 @@
+//! The one place from which changes are relayed, and the one order in which that happens where `relay.meta` is on.
+//!
+//! Without it nothing is ordered, numbered or kept here. With it, whoever relays holds the history until every queue has the
+//! event, and whoever comes in does so between two events: it is replayed what it missed before, and in its rooms for what
+//! comes after, so that nothing is lost or doubled between the two.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::change::Change;
+use super::frame::Frame;
+use super::held::Hearers;
+use super::history::{self, History};
+use super::local::{Membership, Rooms};
+use super::member::Member;
+use super::meta::Meta;
+use super::since::{Position, Since};
+use crate::config::policy::{Policy, Relay};
+use crate::hears::Listening;
+use crate::metrics::{Metrics, ResyncReason};
+
+/// What tells a client to fetch everything anew.
+const RESYNC: &str = r#"{"type":"resync"}"#;
+
+/// Relays changes, and remembers them.
+pub struct Chronicle {
+    rooms: Arc<Rooms>,
+    metrics: Arc<Metrics>,
+    is_on: AtomicBool,
+    history: Mutex<History>,
+}
+
+impl Chronicle {
+    /// Off, with nothing remembered.
+    pub fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let history = Mutex::new(History::new(None));
+        Arc::new(Chronicle { rooms, metrics, is_on: AtomicBool::new(false), history })
+    }
+
+    /// Goes by these settings from now on. What was relayed while it was off has no place, so that positions from before that
+    /// mean nothing any more.
+    pub fn set(&self, relay: &Relay) {
+        let mut history = self.history.lock();
+        if relay.meta && self.is_on() {
+            history.set_bounds(relay.history);
+        } else {
+            *history = History::new(relay.history);
+        }
+        self.is_on.store(relay.meta, Ordering::Release);
+        self.count(&history);
+    }
+
+    /// Whether changes are to be given to [`Chronicle::tell`] rather than to the rooms.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Acquire)
+    }
+
+    /// Hands a change to those that are to hear it. Returns to how many.
+    pub fn tell(&self, change: &Change, hearers: Hearers) -> usize {
+        let teams = change.key.teams();
+        if !self.is_on() {
+            let frame = Frame::new(&change.emit, &change.payload);
+            return self.hand_over(teams.iter().map(|team| (team, &frame)), change, hearers, ());
+        }
+        let mut history = self.history.lock();
+        let at = SystemTime::now();
+        let seqs = history.note(change, at, Instant::now());
+        self.count(&history);
+        // Each team's own: who is in one of them is not told of the others.
+        let told = teams.iter().zip(&seqs);
+        let frames: SmallVec<[Frame; 1]> =
+            told.map(|(team, seq)| history::frame(change, team, *seq, at)).collect();
+        self.hand_over(teams.iter().zip(&frames), change, hearers, history)
+    }
+
+    fn hand_over<'n>(
+        &self,
+        told: impl IntoIterator<Item = (&'n Arc<str>, &'n Frame)> + Clone,
+        change: &Change,
+        hearers: Hearers,
+        order: impl Sized,
+    ) -> usize {
+        let topic = change.key.topic();
+        match hearers {
+            Hearers::All => self.rooms.broadcast(told, &topic, None, order),
+            Hearers::Except(sender) => self.rooms.broadcast(told, &topic, Some(sender), order),
+            Hearers::Only(member) => usize::from(self.rooms.tell(told, &topic, member, order)),
+        }
+    }
+
+    /// Puts a member into these rooms that says it has heard all `since` then. It hears first what it has missed, or that it is
+    /// to fetch everything anew.
+    pub fn join(
+        &self,
+        listening: &[Listening],
+        member: &Arc<Member>,
+        since: Option<&Since>,
+        policy: &Policy,
+    ) -> Membership {
+        if since.is_none() && !policy.relay.resync_on_connect {
+            return self.rooms.join(listening, member);
+        }
+        // Held until it is in its rooms, so that nothing is relayed between what it has missed and what it hears there.
+        let mut history = self.history.lock();
+        // What is still to come until it has entered has the other half.
+        let most_bytes = policy.limits.slow_reader.max_queued / 2;
+        let missed = match since {
+            None => Err(ResyncReason::Connect),
+            Some(_) if !self.is_on() => Err(ResyncReason::Unknown),
+            Some(since) => history.missed(since, listening, most_bytes, Instant::now()),
+        };
+        member.begin_with(match missed {
+            Ok(frames) => {
+                self.metrics.replayed.inc_by(frames.len() as u64);
+                frames
+            }
+            Err(reason) => {
+                self.metrics.resynced(reason);
+                let reason = reason.as_str();
+                tracing::debug!(connection = %member.id(), reason, "is told to fetch everything anew");
+                notices(policy, self.is_on().then(|| history.position()))
+            }
+        });
+        self.rooms.join(listening, member)
+    }
+
+    /// Lets go of what is too old to be kept.
+    pub fn sweep(&self, now: Instant) {
+        if self.is_on() {
+            let mut history = self.history.lock();
+            history.let_go_of_old(now);
+            self.count(&history);
+        }
+    }
+
+    fn count(&self, history: &History) {
+        let (events, bytes) = history.size();
+        self.metrics.history_events.set(events as i64);
+        self.metrics.history_bytes.set(bytes as i64);
+    }
+}
+
+/// That a client is to fetch everything anew, once under each name that it may listen to.
+fn notices(policy: &Policy, position: Option<Position>) -> Vec<Frame> {
+    let mut names: Vec<&str> = policy.events.values().map(|event| &*event.emit).collect();
+    names.sort_unstable();
+    names.dedup();
+    let notice = |name: &&str| match position {
+        None => Frame::new(name, RESYNC),
+        Some(position) => {
+            let meta = Meta::of_notice(position.to_string(), SystemTime::now());
+            Frame::with_meta(name, RESYNC, meta.to_json())
+        }
+    };
+    names.iter().map(notice).collect()
+}

@@ -78,6 +78,21 @@ async fn members_hear_what_a_backend_publishes_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn with_meta_it_has_the_answer_s_id_and_no_actor_and_is_replayed() {
+    let process = serve("[relay]\nmeta = true\n[relay.history]\ncount = 9\n");
+    let body = r#"{"team":"red","payload":{"type":"task-created"}}"#;
+    let (_, first) = publish(&process, TOKEN, body).await;
+    let (_, second) = publish(&process, TOKEN, body).await;
+    let mut auth = member("ann", &["red"]);
+    auth["since"] = first["id"].clone();
+    let mut ann = RawSocket::join(process.public, &auth).await;
+    let arguments: Vec<Value> = serde_json::from_str(&format!("[{}]", ann.event().await)).unwrap();
+    assert_eq!(arguments[0], json!({ "type": "task-created" }));
+    assert_eq!((&arguments[1]["id"], &arguments[1]["seq"]), (&second["id"], &json!(2)));
+    assert_eq!((&arguments[1]["team"], &arguments[1]["actor"]), (&json!("red"), &Value::Null));
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_refused_as_a_clients_would_be_and_says_everything() {
     let process = serve("");
     for (body, status, code, rule) in [

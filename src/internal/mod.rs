@@ -37,6 +37,7 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::middleware;
+use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use self::live::Live;
@@ -92,6 +93,8 @@ pub struct Operations {
 /// The routes.
 pub fn router(operations: Arc<Operations>) -> Router {
     let playground = operations.playground.as_ref().map(|_| playground::router());
+    // Whoever writes no path is a person, and means the page.
+    let front = if playground.is_some() { "/playground" } else { "/admin" };
     Router::new()
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))
@@ -99,6 +102,7 @@ pub fn router(operations: Arc<Operations>) -> Router {
         .route("/metrics", get(scrape::metrics))
         .route("/api/publish", post(publish::publish).with_state(publish::Door::new(&operations)))
         .nest("/api", api::router(&operations))
+        .route("/", get(async move || Redirect::to(front)))
         .merge(admin_page::router())
         .merge(playground.unwrap_or_default())
         .fallback(answer::not_found)

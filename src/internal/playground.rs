@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Operations;
 use super::answer::Declined;
 use super::page::{self, File, files};
-use crate::config::policy::{EventPolicy, Policy, Presence, RefusalDetail, TypedPayload};
+use crate::config::policy::{AuthMode, EventPolicy, Policy, Presence, RefusalDetail, TypedPayload};
 
 /// The page itself.
 const PAGE: &File = &File { name: "playground.html", text: include_str!("page/playground.html") };
@@ -78,7 +78,6 @@ pub struct Who {
 /// The playground's routes.
 pub(super) fn router() -> Router<Arc<Operations>> {
     Router::new()
-        .route("/", get(async || Redirect::to("/playground")))
         .route("/playground", get(index))
         .route("/playground/server", get(server))
         .route("/playground/token", post(token).layer(DefaultBodyLimit::max(LONGEST_REQUEST)))
@@ -117,6 +116,7 @@ async fn server(State(operations): State<Arc<Operations>>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "url": playground.url,
         "path": policy.server.path,
+        "open": policy.auth.mode == AuthMode::Off,
         "event": event(&policy),
         "maxBytes": policy.limits.payload.max_bytes,
         "burst": policy.limits.events.per_socket.rate.burst.get(),

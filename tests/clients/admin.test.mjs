@@ -115,6 +115,8 @@ scenario('its files come under a strict policy, and another page can do nothing 
     assert.equal(headers.get('content-security-policy'), "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
     assert.equal(headers.get('cache-control'), 'no-store');
   }
+  const front = await fetch(admin.server.internalUrl, { redirect: 'manual' });
+  assert.deepEqual([front.status, front.headers.get('location')], [303, '/admin']);
   assert.equal((await fetch(`${admin.server.internalUrl}/admin/playground.js`)).status, 404);
   assert.equal((await fetch(`${admin.server.url}/admin`)).status, 404);
 

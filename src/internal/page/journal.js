@@ -105,7 +105,7 @@ class Entry {
   #why(pane) {
     const went = this.sender.who.teams;
     if (pane === this.sender && !this.journal.event.echo) return 'did not: senders do not hear themselves (sender = "exclude")';
-    if (!pane.who.teams.some((team) => went.includes(team))) {
+    if (!this.journal.isOpen && !pane.who.teams.some((team) => went.includes(team))) {
       const other = pane.who.teams.length > 0 ? `is in team ${listed(pane.who.teams)}` : 'is in no team';
       return `did not: it went to team ${listed(went)}, and ${pane.who.user} ${other}`;
     }
@@ -120,8 +120,8 @@ export class Journal {
   #changed = new Set();
 
   /** `panes` is the live list; `done` is told which of the page's four steps has been made. */
-  constructor({ list, empty, event, panes, done }) {
-    Object.assign(this, { list, empty, event, panes, done });
+  constructor({ list, empty, server, panes, done }) {
+    Object.assign(this, { list, empty, event: server.event, isOpen: server.open, panes, done });
   }
 
   /** Something is about to be sent. */
@@ -178,7 +178,7 @@ export function explained(entry) {
   if (entry.accepted > 0) {
     parts.push(
       make('div', { class: 'outcome' }, make('span', { class: 'badge good' }, many ? `${entry.accepted} accepted` : 'accepted'),
-        make('p', {}, `Relayed to team ${listed(entry.sender.who.teams)}.`)),
+        make('p', {}, entry.journal.isOpen ? 'Relayed to everybody.' : `Relayed to team ${listed(entry.sender.who.teams)}.`)),
     );
   }
   for (const [code, { count, message, rule, field, retryAfterMs }] of entry.refused) {

@@ -60,7 +60,7 @@ export class Pane {
     const remove = make('button', { type: 'button', class: 'small plain', 'aria-label': `Remove the pane of ${who.user}`, onclick: () => this.#remove() }, 'Remove');
     this.answer = make('div', { class: 'answer', role: 'status' });
     this.arrivals = make('ol', { class: 'arrivals' });
-    this.silence = make('p', { class: 'empty' }, `Nothing yet. What team ${listed(teams)} sends appears here.`);
+    this.silence = make('p', { class: 'empty' }, this.server.open ? 'Nothing yet. What anybody sends appears here.' : `Nothing yet. What team ${listed(teams)} sends appears here.`);
     return make('article', { class: 'pane card', 'data-hue': this.hue, 'aria-labelledby': `${id}-name` },
       make('header', {},
         avatar(this),

@@ -136,7 +136,8 @@ async function start() {
   const server = await (await fetch('/playground/server')).json();
   if (!server.event) return trouble('This server’s policy names no event at all, so there is nothing to send.');
   byId('address').textContent = server.url;
-  const journal = new Journal({ list: byId('journal'), empty: byId('journal-empty'), event: server.event, panes, done });
+  byId('open').hidden = !server.open;
+  const journal = new Journal({ list: byId('journal'), empty: byId('journal-empty'), server, panes, done });
   byId('clear').addEventListener('click', () => journal.clear());
   byId('own-user').addEventListener('change', () => showClient(server));
   byId('copy-client').addEventListener('click', ({ target }) => copy(byId('snippet').textContent, target));

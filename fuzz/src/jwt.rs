@@ -188,6 +188,7 @@ static AUTH: LazyLock<Auth> = LazyLock::new(|| {
         token_from: SOURCES.to_vec(),
         leeway: LEEWAY,
         max_lifetime: MAX_LIFETIME,
+        refresh: false,
         issuers: vec![
             issuer("any", None, &[], &hmac, KeyMaterial::from_secret(SECRET.to_vec(), &hmac).unwrap()),
             issuer(

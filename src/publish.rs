@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::config::policy::{EventPolicy, Publisher};
 use crate::decision_log::{Kind, Outcome, Record, Teams, Who};
@@ -21,6 +20,9 @@ use crate::reject::{Code, Name, Reject};
 
 /// Teams that one event may be published to.
 const MOST_TEAMS: usize = 64;
+
+/// What stands for the name of an event that was refused.
+const UNKNOWN: &str = "unknown";
 
 /// How logs and metrics call whoever brings the admin token.
 const ADMIN: &str = "admin";
@@ -39,7 +41,7 @@ pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Pu
         let decision = edition.pipeline.publish(&sender, &text, id, now, may)?;
         // Nobody here is its sender.
         let recipients = path.relay(sender.peer(), id, &decision, true, now);
-        record(path, publisher, id, Ok((&decision, recipients)));
+        record(path, publisher, id, now, Ok((&decision, recipients)));
         let teams = decision.teams.iter().map(|team| (*team).clone()).collect();
         Ok(Published::Accepted { id, teams, recipients })
     })();
@@ -51,7 +53,7 @@ pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Pu
         }
         Err(refused) => {
             path.metrics.refused(refused.reject.code);
-            record(path, publisher, id, Err(&refused));
+            record(path, publisher, id, now, Err(&refused));
             Published::Refused(Box::new(refused.reject))
         }
     }
@@ -134,13 +136,20 @@ fn record(
     path: &EventPath,
     publisher: Option<&Publisher>,
     id: EventId,
+    now: Now,
     outcome: Result<(&Decision<'_>, Option<usize>), &Refused>,
 ) {
     if !path.log.is_on() || outcome.is_ok() && !path.log.samples(id) {
         return;
     }
     let who = publisher.map_or(Who::Admin, |publisher| Who::Publisher(publisher.name.clone()));
-    let record = Record { id: Some(id), ..Record::new(Kind::Event, who, SystemTime::now()) };
+    let record = Record {
+        id: Some(id),
+        // Names of a request's own choosing are not written down.
+        event: Some(Name::from(UNKNOWN)),
+        latency: Some(now.steady.elapsed()),
+        ..Record::new(Kind::Event, who, now.wall)
+    };
     path.log.write(match outcome {
         Ok((decision, recipients)) => Record {
             outcome: Some(Outcome::Accepted),

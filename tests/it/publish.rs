@@ -243,3 +243,27 @@ fn a_publisher_that_cannot_be_is_refused_at_the_start() {
         assert!(said.contains(expected), "{settings}: {said}");
     }
 }
+
+#[tokio::test]
+async fn what_is_published_is_written_down_as_the_schema_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let process = serve(&format!("[decision_log]\npath = \"{}\"\nsample = 1\n", path.display()));
+    for (token, kind) in [(TOKEN, "task-created"), (ADMIN, "task-created"), (TOKEN, "needle")] {
+        publish(&process, token, &format!(r#"{{"team":"red","payload":{{"type":"{kind}"}}}}"#)).await;
+    }
+    let events = || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["kind"] == "event").collect::<Vec<_>>()
+    };
+    until("three lines", async || events().len() == 3).await;
+    let schema: Value = serde_json::from_str(include_str!("../../docs/decision-log.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for line in events() {
+        assert!(schema.is_valid(&line), "{line}: {}", schema.iter_errors(&line).next().unwrap());
+        assert!(!line.to_string().contains("needle"), "{line}");
+    }
+    let said: Vec<Value> = events().iter().map(|line| json!([line["by"], line["outcome"]])).collect();
+    assert_eq!(said, [json!(["api", "accepted"]), json!(["admin", "accepted"]), json!(["api", "refused"])]);
+}

@@ -52,3 +52,15 @@ async fn photoflow_lets_an_unmodified_client_be() {
     assert_eq!(ann.ask("").await["ok"], true);
     assert_eq!((ann.event().await, ben.event().await), ("null".to_owned(), "null".to_owned()));
 }
+
+#[tokio::test]
+async fn photoflow_tells_a_client_to_fetch_where_the_lines_that_say_so_are_turned_on() {
+    let text = std::fs::read_to_string(shipped("photoflow.toml")).unwrap();
+    let lines = text.lines().skip_while(|line| *line != "# [relay]").take(2);
+    let turned_on: Vec<&str> = lines.map(|line| line.strip_prefix("# ").unwrap()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let own = write_settings(folder.path(), &[FREE_PORTS, &turned_on.join("\n")]);
+    let sidecar = Sidecar::of([vec![shipped("photoflow.toml")], own].concat()).await;
+    let mut ann = RawSocket::join(sidecar.public, &Value::Null).await;
+    assert_eq!(ann.event().await, r#"{"type":"resync"}"#);
+}

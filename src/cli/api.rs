@@ -1,5 +1,6 @@
 //! The API of a running flowgate, for the commands that ask it.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,10 +8,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Client, Method, Response, redirect};
+use reqwest::{Client, Method, Response, header, redirect};
 use serde_json::Value;
+use tokio_rustls::rustls;
 
-use super::{ConfigPaths, USAGE, health, load_or_explain};
+use super::{ConfigPaths, USAGE, health};
+use crate::config::InternalPort;
 
 /// Longer than a disk and ten thousand sockets take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -20,12 +23,6 @@ const LONGEST_ANSWER: usize = 8 << 20;
 
 /// Longer than any admin token; more is the wrong file.
 const LONGEST_FILE: u64 = 4096;
-
-/// Where the admin token is when nothing says otherwise, as in config/default.toml.
-const DEFAULT_VARIABLE: &str = "FLOWGATE_ADMIN_TOKEN";
-
-/// The environment's setting for `internal.admin_token_env`, which ranks above files.
-const VARIABLE_VARIABLE: &str = "FLOWGATE__INTERNAL__ADMIN_TOKEN_ENV";
 
 /// Which flowgate, and what opens its API.
 #[derive(Args, Debug)]
@@ -48,6 +45,8 @@ pub struct Api {
     client: Client,
     base: String,
     token: String,
+    /// Where that is from, for people.
+    token_from: String,
 }
 
 /// Why something was not done.
@@ -56,6 +55,14 @@ pub enum ApiError {
     /// Nobody is there.
     #[error("no flowgate answers at {0}: {1}")]
     NotThere(String, &'static str),
+    /// Somebody else is there.
+    #[error(
+        "{0} is not the internal port of a flowgate: name that with {1}, http://127.0.0.1:3001 if nothing else is configured"
+    )]
+    NotInternal(String, &'static str),
+    /// It was taken for a port with TLS.
+    #[error("{0} speaks plain HTTP: write http://")]
+    Plain(String),
     /// The outcome is not known.
     #[error("no whole answer from {0}: {1}")]
     Lost(String, String),
@@ -75,51 +82,54 @@ impl ApiArgs {
     /// # Errors
     /// The exit code, after the reason was said.
     pub fn open(&self) -> Result<Api, ExitCode> {
+        let port = InternalPort::of(&self.config.sources());
         let base = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", health::listen_address(&self.config)?),
+            None => health::base_of(&port),
         };
-        let token = self.token()?;
+        let (token, token_from) = self.token(&port)?;
         // The API sends nobody elsewhere, and whoever does is not to be shown the token.
         let client =
             Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(ANSWER_WITHIN).build();
         let client = client.map_err(|error| super::failed(&error.into()))?;
-        Ok(Api { client, base, token })
+        Ok(Api { client, base, token, token_from })
     }
 
-    fn token(&self) -> Result<String, ExitCode> {
+    /// The token, and where it is from.
+    fn token(&self, port: &InternalPort) -> Result<(String, String), ExitCode> {
         let usage = |text: String| {
             eprintln!("flowgate: {text}");
             ExitCode::from(USAGE)
         };
-        let text = match &self.admin_token_file {
-            Some(path) => read_token(path)
-                .map_err(|error| usage(format!("--admin-token-file {}: {error}", path.display())))?,
+        let (text, from) = match &self.admin_token_file {
+            Some(path) => {
+                let text = read_token(path)
+                    .map_err(|error| usage(format!("--admin-token-file {}: {error}", path.display())))?;
+                (text, path.display().to_string())
+            }
             None => {
-                let name = self.variable()?;
-                std::env::var(&name).map_err(|_| {
+                let name = port.admin_token_env.clone();
+                if self.url.is_some() {
+                    port.unusable
+                        .iter()
+                        .for_each(|what| eprintln!("flowgate: {what}; the admin token is that in {name}"));
+                }
+                let text = std::env::var(&name).map_err(|_| {
                     usage(format!(
                         "this needs the admin token: set the environment variable {name} to that with which flowgate was \
                          started, or name a file that holds it with --admin-token-file"
                     ))
-                })?
+                })?;
+                (text, name)
             }
         };
         let token = text.trim_end_matches(['\n', '\r']).to_owned();
         match !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Ok(token),
+            true => Ok((token, from)),
             false => {
                 Err(usage("that is no admin token: it is empty, or holds what no header can carry".into()))
             }
         }
-    }
-
-    /// A whole configuration need not be at hand where none is named.
-    fn variable(&self) -> Result<String, ExitCode> {
-        if self.config.paths.is_empty() {
-            return Ok(std::env::var(VARIABLE_VARIABLE).unwrap_or_else(|_| DEFAULT_VARIABLE.into()));
-        }
-        Ok(load_or_explain(&self.config.sources())?.policy.internal.admin_token_env.to_string())
     }
 }
 
@@ -132,27 +142,15 @@ impl Api {
         let url = format!("{}{target}", self.base);
         let request = self.client.request(method, &url).bearer_auth(&self.token);
         let request = match body {
-            Some(body) => {
-                request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body.to_string())
-            }
+            Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(body.to_string()),
             None => request,
         };
         let lost = |error: String| ApiError::Lost(self.base.clone(), error);
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) if error.is_builder() => {
-                return Err(ApiError::NotThere(
-                    self.base.clone(),
-                    "this is not a URL such as http://127.0.0.1:3001",
-                ));
-            }
-            Err(error) if error.is_connect() => {
-                return Err(ApiError::NotThere(self.base.clone(), "it cannot be connected to"));
-            }
-            Err(error) => return Err(lost(reason(&error))),
-        };
-        let is_done = answer.status().is_success();
+        let answer = request.send().await.map_err(|error| ApiError::unanswered(&self.base, &error))?;
         let status = answer.status();
+        let is_done = status.is_success();
+        let wait = answer.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+        let wait = wait.map(str::to_owned);
         let text = read(answer).await.map_err(lost)?;
         if is_done && text.is_empty() {
             return Ok(Value::Null);
@@ -160,13 +158,69 @@ impl Api {
         let body = serde_json::from_slice::<Value>(&text).unwrap_or_default();
         match (is_done, &body) {
             (true, Value::Object(_)) => Ok(body),
-            (false, Value::Object(fields)) if fields.contains_key("code") => {
-                let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-                Err(ApiError::Declined { code: text("code"), message: text("message") })
-            }
+            (false, _) => match ApiError::said_in(&body, &self.base, "--internal") {
+                Some(error) => Err(self.explained(error, wait)),
+                None => Err(lost(format!("its answer, {status}, is none of flowgate's API"))),
+            },
             _ => Err(lost(format!("its answer, {status}, is none of flowgate's API"))),
         }
     }
+
+    /// What flowgate says of a token, which it answers alike whether there is one, in the words of whoever sent one.
+    fn explained(&self, error: ApiError, wait: Option<String>) -> ApiError {
+        let ApiError::Declined { code, message } = error else { return error };
+        let wrong =
+            format!("the token in {} is not the one with which flowgate was started", self.token_from);
+        let message = match (code.as_str(), wait) {
+            ("unauthorized", _) => wrong,
+            ("too_many_attempts", Some(wait)) => {
+                format!("{wrong}, and it was tried too often; try again in {wait} s, with the right one")
+            }
+            _ => message,
+        };
+        ApiError::Declined { code, message }
+    }
+}
+
+impl ApiError {
+    /// Why whoever is at `base` did not answer.
+    pub(super) fn unanswered(base: &str, error: &reqwest::Error) -> Self {
+        let not_there = |why| ApiError::NotThere(base.to_owned(), why);
+        if error.is_builder() {
+            not_there("this is not a URL such as http://127.0.0.1:3001")
+        } else if is_plain(error) {
+            ApiError::Plain(base.to_owned())
+        } else if error.is_connect() {
+            not_there("it cannot be connected to")
+        } else {
+            ApiError::Lost(base.to_owned(), reason(error))
+        }
+    }
+
+    /// What the body of a refusal says, if it is one of flowgate's. The public port's have a code and nothing for people.
+    pub(super) fn said_in(body: &Value, base: &str, option: &'static str) -> Option<Self> {
+        let code = body["code"].as_str()?;
+        Some(match body["message"].as_str() {
+            None => ApiError::NotInternal(base.to_owned(), option),
+            Some(message) => ApiError::Declined { code: code.to_owned(), message: message.to_owned() },
+        })
+    }
+}
+
+/// Whether what was taken for TLS is none.
+fn is_plain(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidMessage(_)) = error.downcast_ref() {
+            return true;
+        }
+        // The `source` of an error of input and output passes over what that holds.
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 fn read_token(path: &Path) -> io::Result<String> {
@@ -183,7 +237,8 @@ fn reason(error: &reqwest::Error) -> String {
     }
 }
 
-async fn read(mut answer: Response) -> Result<Vec<u8>, String> {
+/// The whole body, if it is not too long.
+pub(super) async fn read(mut answer: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| reason(&error))? {
         if body.len() + chunk.len() > LONGEST_ANSWER {

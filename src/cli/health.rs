@@ -4,19 +4,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
+use reqwest::{Client, redirect};
+use serde_json::Value;
 
-use super::{ConfigPaths, failed, load_or_explain};
+use super::api::{self, ApiError};
+use super::{ConfigPaths, failed};
+use crate::config::InternalPort;
 
 /// Longer than any healthy answer takes, shorter than a container's own health timeout.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-
-/// Where flowgate listens for operators when nothing says otherwise, as in config/default.toml.
-const DEFAULT_INTERNAL: &str = "127.0.0.1:3001";
-
-/// The environment's setting for `internal.listen`, which ranks above files.
-const LISTEN_VARIABLE: &str = "FLOWGATE__INTERNAL__LISTEN";
 
 /// Arguments of `flowgate health`.
 #[derive(Args, Debug)]
@@ -31,11 +28,8 @@ pub struct HealthArgs {
 /// Exit code 0 when ready, 1 when not or not there.
 pub fn run(args: &HealthArgs) -> ExitCode {
     let base = match &args.url {
-        Some(url) => url.clone(),
-        None => match listen_address(&args.config) {
-            Ok(address) => format!("http://{address}"),
-            Err(code) => return code,
-        },
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => base_of(&InternalPort::of(&args.config.sources())),
     };
     match ask(&base) {
         Ok(answer) => {
@@ -46,16 +40,12 @@ pub fn run(args: &HealthArgs) -> ExitCode {
     }
 }
 
-/// Where the operators' port of such a configuration is to be reached.
-pub(super) fn listen_address(config: &ConfigPaths) -> Result<SocketAddr, ExitCode> {
-    let bare = config.paths.is_empty();
-    let from_environment = std::env::var(LISTEN_VARIABLE).unwrap_or_else(|_| DEFAULT_INTERNAL.into());
-    let listen = match from_environment.parse() {
-        // A whole configuration need not be at hand to ask for health.
-        Ok(address) if bare => address,
-        _ => load_or_explain(&config.sources())?.policy.internal.listen,
-    };
-    Ok(reachable(listen))
+/// The address under which this port is asked. What might have said otherwise and could not be used is said on standard
+/// error.
+pub(super) fn base_of(port: &InternalPort) -> String {
+    let address = reachable(port.listen);
+    port.unusable.iter().for_each(|what| eprintln!("flowgate: {what}; asking {address}"));
+    format!("http://{address}")
 }
 
 /// An address to listen on, as one to connect to.
@@ -71,12 +61,21 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
 fn ask(base: &str) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build()?;
-        let url = format!("{}/ready", base.trim_end_matches('/'));
-        let answer = client.get(&url).send().await.with_context(|| format!("no answer from {url}"))?;
-        let ready = answer.status().is_success();
-        let text = answer.text().await?;
-        anyhow::ensure!(ready, "not ready: {text}");
-        Ok(text)
+        let client =
+            Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(ANSWER_WITHIN).build()?;
+        let answer = client.get(format!("{base}/ready")).send().await;
+        let answer = answer.map_err(|error| ApiError::unanswered(base, &error))?;
+        let status = answer.status();
+        let body = api::read(answer).await.map_err(|error| ApiError::Lost(base.to_owned(), error))?;
+        let said = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        match said["ready"].as_bool() {
+            Some(true) if status.is_success() => Ok(text),
+            Some(_) => anyhow::bail!("not ready: {text}"),
+            None => match ApiError::said_in(&said, base, "--url") {
+                Some(error) => Err(error.into()),
+                None => anyhow::bail!("{base} is no flowgate: it answers {status} to GET /ready"),
+            },
+        }
     })
 }

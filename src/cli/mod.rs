@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::policy::Policy;
-use crate::config::{Loaded, Problems, Sources, load};
+use crate::config::{Problems, Sources, load};
 
 /// `EX_CONFIG` of sysexits.h: the configuration is bad.
 const BAD_CONFIGURATION: u8 = 78;
@@ -143,11 +143,6 @@ fn time(text: &str) -> Result<SystemTime, String> {
 /// Reads a listener's address from an argument.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:3000".to_owned())
-}
-
-/// Loads, or says on standard error everything that is wrong.
-fn load_or_explain(sources: &Sources) -> Result<Loaded, ExitCode> {
-    load(sources).map_err(|problems| bad_configuration(&problems))
 }
 
 /// Says on standard error everything that is wrong with a configuration.

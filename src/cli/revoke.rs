@@ -113,7 +113,7 @@ fn parse_reason(text: &str) -> Result<String, String> {
     }
 }
 
-/// Exit codes: 0 done, 1 not done, 2 usage, 78 bad configuration.
+/// Exit codes: 0 done, 1 not done, 2 usage.
 pub fn run(args: &RevokeArgs) -> ExitCode {
     let api = match &args.command {
         None => &args.api,
@@ -243,6 +243,7 @@ fn not_done(error: ApiError) -> anyhow::Error {
             "{error}. Nothing was done: it is the running flowgate that revokes and undoes. Start it, or say where its \
              internal port is with --internal, and run this again"
         ),
+        ApiError::NotInternal(..) | ApiError::Plain(..) => anyhow!("{error}. Nothing was done"),
         ApiError::Lost(..) => {
             anyhow!("{error}. It may have been done all the same: see `flowgate revoke list`")
         }

@@ -1,5 +1,6 @@
 //! The binary from outside: exit codes, what it prints, and `serve --dev`.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
@@ -166,6 +167,38 @@ fn health_asks_the_internal_port() {
         .output()
         .unwrap();
     assert_eq!(code(&by_environment), 0, "{}", stderr(&by_environment));
+}
+
+#[test]
+fn health_says_who_it_was_that_answered() {
+    let process = Process::serve("");
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (public, internal) = (process.public, process.internal);
+    for (url, words) in [
+        (format!("http://{public}"), "is not the internal port of a flowgate: name that with --url"),
+        (format!("https://{internal}"), "speaks plain HTTP: write http://"),
+        (internal.to_string(), "this is not a URL such as http://127.0.0.1:3001"),
+        (format!("localhost:{}", internal.port()), "this is not a URL such as http://127.0.0.1:3001"),
+    ] {
+        let health = run(&["health", "--url", &url]);
+        assert_eq!((code(&health), stdout(&health)), (1, ""), "{url}");
+        assert!(stderr(&health).contains(words) && stderr(&health).contains(&url), "{}", stderr(&health));
+    }
+    let url = format!("http://{}/", other.local_addr().unwrap());
+    let web = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        let page = "HTTP/1.1 404 Not Found\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
+        stream.write_all(page.as_bytes()).unwrap();
+    });
+    let health = run(&["health", "--url", &url]);
+    web.join().unwrap();
+    assert_eq!(code(&health), 1);
+    let said = format!(
+        "flowgate: {} is no flowgate: it answers 404 Not Found to GET /ready\n",
+        &url[..url.len() - 1]
+    );
+    assert_eq!(stderr(&health), said);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

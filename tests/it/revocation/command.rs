@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use serde_json::{Value, json};
 
 use super::{Operator, TOKEN, VARIABLE, knock, revoked, token};
+use crate::harness::http::get;
 use crate::harness::mint;
 use crate::harness::process::{Process, flowgate};
 use crate::harness::websocket::RawSocket;
@@ -71,6 +72,7 @@ async fn every_kind_of_it_reaches_the_server() {
         (&["--subject", "ann", "--issuer", "app"], json!({ "subject": "ann", "issuer": "app" })),
         (&["--team", "red", "--for", "30d"], json!({ "team": "red" })),
         (&["--issued-before", "2026-01-02T03:04:05Z"], json!({ "issuedBefore": "2026-01-02T03:04:05.000Z" })),
+        (&["--issued-before", "now"], json!({ "reason": null })),
         (
             &["--subject", "bob", "--issued-before", "2026-01-02T03:04:05+01:00", "--reason", "x"],
             json!({ "subject": "bob", "issuedBefore": "2026-01-02T02:04:05.000Z", "reason": "x" }),
@@ -147,7 +149,9 @@ async fn it_says_what_is_amiss_with_server_and_token() {
     assert!(said.err.contains(VARIABLE) && said.err.contains("--admin-token-file"), "{}", said.err);
     let said = with(&["--internal", &internal], Some("another-token-than-this")).await;
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("unauthorized") && !said.err.contains("another-token"), "{}", said.err);
+    let wrong =
+        format!("unauthorized: the token in {VARIABLE} is not the one with which flowgate was started");
+    assert!(said.err.contains(&wrong) && !said.err.contains("another-token"), "{}", said.err);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
@@ -160,6 +164,28 @@ async fn it_says_what_is_amiss_with_server_and_token() {
     // The public port is not it.
     let said = with(&["--internal", &format!("http://{}", process.public)], Some(TOKEN)).await;
     assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.err.contains("is not the internal port of a flowgate"), "{}", said.err);
+    let mut command =
+        flowgate(&["revoke", "--subject", "ann", "--internal", &format!("http://{}", process.public)]);
+    command.env(VARIABLE, TOKEN);
+    let said = run(command).await;
+    assert!(said.code == Some(1) && said.err.ends_with(". Nothing was done\n"), "{}", said.err);
+    let said = with(&["--internal", &format!("https://{}", process.internal)], Some(TOKEN)).await;
+    assert!(said.code == Some(1) && said.err.contains("speaks plain HTTP: write http://"), "{}", said.err);
+    // Whoever tries too often hears for how long, and what is wrong.
+    let wrong = folder.path().join("wrong");
+    std::fs::write(&wrong, "another-token-than-this").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    loop {
+        while get(process.internal, "/api/status", &[]).await.status != 429 {}
+        let said = with(&["--internal", &internal, "--admin-token-file", wrong], None).await;
+        assert_eq!(said.code, Some(1));
+        assert!(said.err.contains(&format!("the token in {wrong} is not the one")), "{}", said.err);
+        if said.err.contains("too_many_attempts") {
+            assert!(said.err.contains("; try again in ") && said.err.contains(" s, "), "{}", said.err);
+            break;
+        }
+    }
     drop(process);
     for command in [&["--subject", "ann"][..], &["list"], &["undo", "0123456789abcdef"]] {
         let mut gone = flowgate(&["revoke"]);
@@ -187,6 +213,40 @@ async fn the_configuration_says_which_server_and_which_variable() {
     let said = run(command).await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_eq!(Operator(process.internal).list().await[0]["team"], "red");
+}
+
+/// A bad edit must not keep anybody from asking the flowgate that runs.
+#[tokio::test]
+async fn the_configuration_need_not_be_one_that_could_be_served() {
+    let process = serve();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.toml");
+    let address = process.internal.to_string();
+    let internal = format!("[internal]\nlisten = {address:?}\n");
+    let secret = "[[auth.issuers]]\nname = \"a\"\nalgorithms = [\"HS256\"]\nsecret_env = \"NO_SUCH_SECRET\"";
+    for (settings, listen, note) in [
+        (format!("{internal}[sever]\nlisten = 1\n"), None, false),
+        (format!("{internal}{secret}"), None, false),
+        (format!("{internal}listen ="), Some(&address), true),
+    ] {
+        std::fs::write(&file, &settings).unwrap();
+        for arguments in [&["health"][..], &["revoke", "--team", "red"], &["revoke", "list"]] {
+            let mut command = flowgate(arguments);
+            command.arg("--config").arg(&file).env(VARIABLE, TOKEN);
+            command.envs(listen.map(|listen| ("FLOWGATE__INTERNAL__LISTEN", listen)));
+            let said = run(command).await;
+            assert_eq!(said.code, Some(0), "{arguments:?} {settings}: {}", said.err);
+            let expected = format!("{} cannot be read; asking {address}", file.display());
+            assert_eq!(said.err.contains(&expected), note, "{}", said.err);
+            assert_eq!(said.err.contains("cannot be read"), note, "{}", said.err);
+        }
+    }
+    // Where the port is named, the file could only name the variable.
+    let mut command = flowgate(&["revoke", "list", "--internal", &format!("http://{address}")]);
+    command.arg("--config").arg(&file).env(VARIABLE, TOKEN);
+    let said = run(command).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains(&format!("the admin token is that in {VARIABLE}")), "{}", said.err);
 }
 
 /// Who did it, what, and how it ended.

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 
 use crate::config::content::{Change, Content, Look};
 use crate::config::policy::Policy;
-use crate::config::{self, Loaded, Problem, Problems, Reading, Sources};
+use crate::config::{self, BUILT_IN, Loaded, Problem, Problems, Reading, Setting, Sources};
 use crate::connect::admission::Denied;
 use crate::decision_log::{Kind, LogFile, Outcome, Record, Who};
 use crate::edge::caps::Caps;
@@ -146,26 +146,26 @@ impl Reloader {
         changes: &[Change],
         trigger: Trigger,
     ) -> Result<(usize, usize), Problems> {
-        let problems = fixed::problems(changes);
+        let before = self.path.current.get();
+        let origin_of = |key: &str| origin_of(key, &policy, &before.policy);
+        let problems = fixed::problems(changes, origin_of);
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        let before = self.path.current.get();
         let file = self.open_log(&before.policy, &policy).await?;
         let verifier = before.admission.verifier().successor(&policy.auth);
-        let verifier =
-            verifier.map_err(|error| Problems(vec![about("auth.issuers", error.to_string(), "mend it")]))?;
+        let verifier = verifier.map_err(|error| {
+            let problem = about("auth.issuers", error.to_string(), "mend it");
+            Problems(vec![Problem { origin: origin_of("auth.issuers"), ..problem }])
+        })?;
         let refreshers = verifier.go_on(&before.refreshers);
         // Whoever comes in the next moment must not be turned away because the keys are still on their way.
         let without = verifier.first_keys(&before.refreshers).await;
         if !without.is_empty() {
             let problem = |issuer: &Arc<str>| {
                 let key = format!("auth.issuers[name={issuer:?}].jwks_url");
-                about(
-                    &key,
-                    "no keys could be fetched there; the log says why".into(),
-                    "mend it, or try again",
-                )
+                let found = "no keys could be fetched there; the log says why".into();
+                Problem { origin: origin_of(&key), ..about(&key, found, "mend it, or try again") }
             };
             return Err(Problems(without.iter().map(problem).collect()));
         }
@@ -289,6 +289,15 @@ fn named(all: &[impl std::fmt::Display]) -> String {
         let _ = write!(text, " and {} more", all.len() - MOST_NAMED);
     }
     text
+}
+
+/// Where a key is set: the file, variable or flag. What the files do not set any more is what the old policy had from one.
+fn origin_of(key: &str, after: &Policy, before: &Policy) -> String {
+    let set_in = |policy: &Policy| {
+        let origin = Setting::origins(&policy.effective.as_ref()?.behind(key));
+        (!origin.is_empty() && origin != BUILT_IN).then_some(origin)
+    };
+    set_in(after).or_else(|| set_in(before)).unwrap_or_else(|| "reload".into())
 }
 
 fn about(key: &str, found: String, mend: &str) -> Problem {

@@ -145,7 +145,6 @@ impl Builder {
     /// An address that cannot be bound; a file of the policy's that cannot be used, as [`Problems`].
     pub async fn bind(self) -> anyhow::Result<Server> {
         let policy = self.policy;
-        tracing::info!(policy = %policy.hash, "the policy in force");
         let public = listen(policy.server.listen, "server.listen").await?;
         let internal = listen(policy.internal.listen, "internal.listen").await?;
         let metrics = Arc::new(Metrics::new());
@@ -219,6 +218,8 @@ impl Builder {
         let operations = operations(&front, &caps, &sessions, &path, &revoker, reloader.clone(), loopback);
         let operations = Arc::new(Operations { playground, ..operations });
         let live = operations.live.clone();
+        // Nothing can fail any more.
+        tracing::info!(policy = %policy.hash, "the policy in force");
         let mut tasks = vec![
             owned(serve_internal(internal, operations.clone())),
             owned(live::keep_time(operations)),

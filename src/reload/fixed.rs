@@ -15,10 +15,10 @@ const FIXED: &[&str] = &[
 ];
 
 /// A problem for each change that needs a restart. The whole of a policy with such a change is refused: half of a policy is
-/// one that nobody wrote.
-pub(super) fn problems(changes: &[Change]) -> Vec<Problem> {
+/// one that nobody wrote. `origin_of` says where a key is set.
+pub(super) fn problems(changes: &[Change], origin_of: impl Fn(&str) -> String) -> Vec<Problem> {
     let fixed = changes.iter().filter(|change| is_fixed(&change.key));
-    fixed.map(problem).collect()
+    fixed.map(|change| problem(change, origin_of(&change.key))).collect()
 }
 
 fn is_fixed(key: &str) -> bool {
@@ -27,9 +27,9 @@ fn is_fixed(key: &str) -> bool {
         .any(|fixed| key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-fn problem(change: &Change) -> Problem {
+fn problem(change: &Change, origin: String) -> Problem {
     Problem {
-        origin: "reload".into(),
+        origin,
         key: change.key.clone(),
         found: "this cannot change while the process runs".into(),
         mend: "restart it, or write what it was".into(),
@@ -46,7 +46,7 @@ mod tests {
     fn only_what_a_start_sets_is_fixed() {
         let refused = |key: &str| {
             let change = Change { key: key.into(), change: Kind::Changed };
-            problems(&[change]).first().map(|problem| problem.key.clone())
+            problems(&[change], |_| "a.toml".into()).first().map(|problem| problem.key.clone())
         };
         for key in ["server.listen", "server.tls.key_file", "limits.payload.hard_max_bytes"] {
             assert_eq!(refused(key).as_deref(), Some(key));

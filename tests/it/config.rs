@@ -100,6 +100,19 @@ fn the_defaults_need_an_issuer_and_nothing_else() {
     assert!(problems.starts_with(&format!("{BUILT_IN}: auth.issuers: no issuer")), "{problems}");
 }
 
+/// What is said to be missing can be pasted.
+#[test]
+fn the_issuer_that_is_advised_is_one() {
+    for settings in ["", "[auth]\nasymmetric_only = true"] {
+        let without = Given::nothing().and("app.toml", settings);
+        let advice = without.load().unwrap_err().0[0].mend.clone();
+        let issuer = advice.strip_prefix("add one:\n").unwrap();
+        assert!(issuer.lines().all(|line| line.starts_with("    ")), "{issuer}");
+        let with = without.and("issuer.toml", issuer).env("FLOWGATE_JWT_SECRET", &"s".repeat(64));
+        assert_eq!(&*with.policy().auth.issuers[0].name, "app");
+    }
+}
+
 #[test]
 fn shipped_files_load() {
     let shipped = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);

@@ -102,6 +102,7 @@ fn a_configured_issuer_mints_what_the_sidecar_accepts() {
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 7200);
 
     let text = verify_with("", &format!("{token}\n"), SystemTime::now()).unwrap();
+    assert!(text.ends_with("\nnote     revocations are not looked at: flowgate revoke list"), "{text}");
     for line in [
         "accepted",
         "issuer   app",

@@ -83,7 +83,8 @@ fn describe(verified: &Verified, now: SystemTime) -> String {
         Err(_) => "now, within the leeway".into(),
     };
     format!(
-        "accepted\nissuer   {}\nsubject  {}\nteams    {}\nroles    {}\nexpires  {left} ({})",
+        "accepted\nissuer   {}\nsubject  {}\nteams    {}\nroles    {}\nexpires  {left} ({})\n\
+         note     revocations are not looked at: flowgate revoke list",
         verified.issuer,
         verified.subject,
         list(&verified.teams),

@@ -23,6 +23,20 @@ const ALGORITHMS: [&str; 12] = [
     "EdDSA",
 ];
 
+/// An issuer to paste.
+const WITH_SECRET: &str = r#"
+    [[auth.issuers]]
+    name = "app"
+    algorithms = ["HS256"]
+    secret_env = "FLOWGATE_JWT_SECRET""#;
+
+/// The same where secrets are not wanted.
+const WITH_PUBLIC_KEYS: &str = r#"
+    [[auth.issuers]]
+    name = "app"
+    algorithms = ["ES256"]
+    jwks_url = "https://app.example/.well-known/jwks.json""#;
+
 /// Clocks that differ by more are to be set right, and every token would live on for that long.
 const MOST_LEEWAY: Duration = Duration::from_secs(10 * 60);
 
@@ -43,7 +57,7 @@ pub(super) fn compile(raw: &raw::Auth, report: &mut Report<'_>) -> Option<Auth> 
         Some(_) if raw.issuers.is_empty() && !report.context.without_keys => report.missing(
             &at.key("issuers"),
             format!("no issuer, while auth.mode = {:?} needs one to verify tokens", raw.mode),
-            "add one: [[auth.issuers]] name = \"app\", algorithms = [\"HS256\"], secret_env = \"FLOWGATE_JWT_SECRET\"",
+            format!("add one:{}", if raw.asymmetric_only { WITH_PUBLIC_KEYS } else { WITH_SECRET }),
         ),
         _ => {}
     }

@@ -293,7 +293,8 @@ async fn a_bad_configuration_and_one_that_needs_a_restart_change_nothing() {
         ("[revocation]\ncapacity = 9", "revocation.capacity"),
     ] {
         let said = scene.refused(&format!("{settings}\n[refusals]\ndetail = \"full\"")).await;
-        assert!(said.contains(key) && said.contains("restart"), "{said}");
+        let place = format!("{}: {key}: ", scene.path("2.toml").display());
+        assert!(said.starts_with(&place) && said.contains("restart"), "{said}");
     }
     assert_eq!(ann.ask_as("x", "1").await, json!({ "ok": false, "code": "unknown_event" }));
     assert_eq!(hash().await, first);

@@ -61,6 +61,8 @@ pub enum Standing {
     Anonymous,
     /// `auth.mode = "off"`: nobody is asked who they are.
     Open,
+    /// No socket at all: what a backend publishes has this for its sender.
+    Publisher,
 }
 
 /// Everything admission vouches for. Only [`crate::connect`] makes one.

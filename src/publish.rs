@@ -120,7 +120,7 @@ fn packet(name: &str, publication: &Publication) -> String {
 fn announcer(teams: Box<[Arc<str>]>) -> Peer {
     Peer {
         id: PeerId::next(),
-        standing: Standing::Verified,
+        standing: Standing::Publisher,
         subject: None,
         teams,
         roles: [].into(),

@@ -343,7 +343,7 @@ fn chosen_team(auth: Option<&Value>) -> Result<Option<&str>, Denied> {
 fn without_token(id: PeerId, address: IpAddr, standing: Standing, filter: Option<Arc<Filter>>) -> Peer {
     let teams = match standing {
         Standing::Open => vec![EVERYONE.into()],
-        Standing::Verified | Standing::Anonymous => vec![],
+        Standing::Verified | Standing::Anonymous | Standing::Publisher => vec![],
     };
     Peer {
         id,

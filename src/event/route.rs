@@ -40,7 +40,7 @@ pub fn route<'p>(
 ) -> Result<Route<'p>, Reject> {
     let mut route = match peer.standing() {
         Standing::Open => Route { teams: all(peer), rule: "auth.mode" },
-        Standing::Verified | Standing::Anonymous => wanted(peer, rooms, policy, event)?,
+        Standing::Verified | Standing::Anonymous | Standing::Publisher => wanted(peer, rooms, policy, event)?,
     };
     let teams = &mut route.teams;
     if let Some(only) = event.only_teams() {

@@ -94,6 +94,7 @@ impl Live {
             Some(Standing::Verified) => "verified",
             Some(Standing::Anonymous) => "anonymous",
             Some(Standing::Open) => "open",
+            Some(Standing::Publisher) => "publisher",
         };
         let mut shown = Map::new();
         let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);

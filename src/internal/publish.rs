@@ -1,6 +1,7 @@
 //! `POST /api/publish`: the application's own server announces changes. Not behind the admin guard: each publisher has a token
 //! of its own, which opens nothing else.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -26,6 +27,9 @@ use crate::reject::{Code, Reject};
 
 /// Events in one request.
 const MOST_AT_ONCE: usize = 1000;
+
+/// Events that are published before others get their turn.
+const AT_ONCE: usize = 16;
 
 /// Requests without a right token, as at the admin guard.
 const ATTEMPTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).unwrap();
@@ -60,11 +64,15 @@ pub enum Published {
 /// Relays an event of a publisher, or of whoever brings the admin token.
 pub type Publish = Box<dyn Fn(Option<&Publisher>, &Publication) -> Published + Send + Sync>;
 
+/// One publisher's answers; locked for as long as a request of its is carried out.
+type KeptOfOne = Arc<tokio::sync::Mutex<Kept>>;
+
 /// The door of publishers.
 pub(super) struct Door {
     operations: Arc<Operations>,
     attempts: DefaultDirectRateLimiter,
-    kept: Mutex<Kept>,
+    /// By publisher, so that none can meet, or push out, another's; the admin's under `None`.
+    kept: Mutex<HashMap<Option<Arc<str>>, KeptOfOne>>,
 }
 
 /// An event as a request has it.
@@ -94,6 +102,11 @@ impl Door {
         let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(ATTEMPTS_AT_ONCE);
         let attempts = RateLimiter::direct(quota);
         Arc::new(Door { operations: operations.clone(), attempts, kept: Mutex::default() })
+    }
+
+    fn kept_of(&self, publisher: Option<&Publisher>) -> KeptOfOne {
+        let name = publisher.map(|publisher| publisher.name.clone());
+        self.kept.lock().entry(name).or_default().clone()
     }
 
     /// Whose token this is; `None` for the admin's.
@@ -129,28 +142,38 @@ impl Door {
 
 /// Publishes one event or several, each judged by itself.
 pub(super) async fn publish(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) -> Response {
-    match door.publisher(&headers) {
-        Ok(publisher) => match carry_out(&door, publisher.as_deref(), &headers, body).await {
-            Ok(answered) => answered.into_response(),
-            Err(declined) => declined.into_response(),
-        },
+    match receive(&door, &headers, body).await {
+        Ok(answered) => answered.into_response(),
         Err(declined) => declined.into_response(),
     }
+}
+
+async fn receive(door: &Arc<Door>, headers: &HeaderMap, body: Body) -> Result<Answered, Declined> {
+    door.publisher(headers)?;
+    let text = body::read(body, body::MOST_BYTES).await?;
+    // The body may take its time, and whose token this was then may be nobody's now.
+    let publisher = door.publisher(headers)?;
+    let key = idempotency_key(headers)?.map(str::to_owned);
+    let door = door.clone();
+    // In a task of its own: a client that hangs up in the middle does not leave it half done.
+    let task = tokio::spawn(async move { carry_out(&door, publisher.as_deref(), key, &text).await });
+    task.await.unwrap_or_else(|_| {
+        let message = "it broke off in the middle";
+        Err(Declined::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
+    })
 }
 
 async fn carry_out(
     door: &Door,
     publisher: Option<&Publisher>,
-    headers: &HeaderMap,
-    body: Body,
+    key: Option<String>,
+    text: &[u8],
 ) -> Result<Answered, Declined> {
-    let text = body::read(body, body::MOST_BYTES).await?;
-    let Some(key) = idempotency_key(headers)? else { return answer(door, publisher, &text) };
-    let key = format!("{} {key}", publisher.map_or("", |publisher| &publisher.name));
-    // Held to the end, so that the same request a second time at once waits for the first one's answer. Nothing here waits
-    // for anybody.
-    let mut kept = door.kept.lock();
-    match kept.before(&key, &text) {
+    let Some(key) = key else { return answer(door, publisher, text).await };
+    let kept = door.kept_of(publisher);
+    // Held to the end, so that the same request a second time at once waits for the first one's answer.
+    let mut kept = kept.lock().await;
+    match kept.before(&key, text) {
         Before::Nothing => {}
         Before::Same(answered) => return Ok(answered.again()),
         Before::Another => {
@@ -159,18 +182,24 @@ async fn carry_out(
             return Err(Declined::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", message));
         }
     }
-    let answered = answer(door, publisher, &text)?;
+    let answered = answer(door, publisher, text).await?;
     // What only passes may be tried again under the same key.
     if answered.status != StatusCode::TOO_MANY_REQUESTS {
-        kept.keep(key, &text, answered.clone());
+        kept.keep(key, text, answered.clone());
     }
     Ok(answered)
 }
 
-fn answer(door: &Door, publisher: Option<&Publisher>, text: &[u8]) -> Result<Answered, Declined> {
+async fn answer(door: &Door, publisher: Option<&Publisher>, text: &[u8]) -> Result<Answered, Declined> {
     let (publications, is_list) = read(text)?;
-    let publish = |publication| (door.operations.publish)(publisher, publication);
-    let published: Vec<Published> = publications.iter().map(publish).collect();
+    let mut published: Vec<Published> = Vec::with_capacity(publications.len());
+    for (at, publication) in publications.iter().enumerate() {
+        if at % AT_ONCE == AT_ONCE - 1 {
+            // Members are written to, and others are heard, in between.
+            tokio::task::yield_now().await;
+        }
+        published.push((door.operations.publish)(publisher, publication));
+    }
     if let ([only], false) = (&published[..], is_list) {
         return Ok(Answered::new(status(only), shown(only)));
     }

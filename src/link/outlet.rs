@@ -234,6 +234,13 @@ impl Outlet {
     }
 
     fn queue(&self, lane: &mut Lane, frame: &Bytes) -> Offer {
+        if self.waiting.load(Ordering::Relaxed) + frame.len() > self.limits.max_queued {
+            // Nobody may have had a turn to write yet: what counts is what the kernel does not take.
+            self.flush_locked(lane);
+            if self.is_closed() {
+                return Offer::Closed;
+            }
+        }
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting + frame.len() > self.limits.max_queued {
             return Offer::Overflow;
@@ -306,13 +313,13 @@ impl Outlet {
             }
             _ => self.queue_new(&mut lane),
         }
-        if self.waiting.load(Ordering::Relaxed) > self.limits.max_queued {
-            return Offer::Overflow;
-        }
-        if was_idle {
+        if was_idle || self.waiting.load(Ordering::Relaxed) > self.limits.max_queued {
             self.flush_locked(&mut lane);
         }
-        Offer::Queued
+        match self.waiting.load(Ordering::Relaxed) > self.limits.max_queued {
+            true => Offer::Overflow,
+            false => Offer::Queued,
+        }
     }
 
     /// One system call, past tokio's view of the connection: that is only brought up to date when the kernel is full.

@@ -19,7 +19,7 @@ use crate::event::pipeline::Labels;
 use crate::event::sender::AfterRefusal;
 use crate::event::{Decision, EventId, Now, Refused, Sender, record};
 use crate::metrics::{CloseReason, LATENCY_OF_ONE_IN, Metrics};
-use crate::peer::Peer;
+use crate::peer::{Peer, Standing};
 use crate::reject::{Code, Reject};
 use crate::relay::change::{Change, Key};
 use crate::relay::chronicle::Chronicle;
@@ -78,8 +78,10 @@ impl EventPath {
 fn change(peer: &Peer, id: EventId, decision: &Decision<'_>, echo: bool) -> Change {
     let payload: Arc<str> = decision.payload.as_ref().into();
     let teams = decision.teams.iter().copied().cloned().collect();
+    let key = Key::new(decision.name, teams, &decision.topic, &payload);
+    let key = if peer.standing() == Standing::Publisher { key.published() } else { key };
     Change {
-        key: Arc::new(Key::new(decision.name, teams, &decision.topic, &payload)),
+        key: Arc::new(key),
         emit: decision.emit.clone(),
         payload,
         id,

@@ -40,6 +40,8 @@ pub struct Key {
     teams: Teams,
     kind: Option<Box<str>>,
     task: Option<Id>,
+    /// Whether a backend published it. A client's change never takes the place of such a one, which may say more than it may.
+    is_published: bool,
     /// All of the payload, where it says less than a type and a task: then only the same bytes again say the same.
     bytes: Option<Arc<str>>,
 }
@@ -64,7 +66,14 @@ impl Key {
         });
         let kind: Option<Box<str>> = topic.kind.as_deref().map(Into::into);
         let is_told = task.is_some() && kind.as_ref().is_some_and(|kind| !kind.is_empty());
-        Key { event: event.clone(), teams, kind, task, bytes: (!is_told).then(|| payload.clone()) }
+        let bytes = (!is_told).then(|| payload.clone());
+        Key { event: event.clone(), teams, kind, task, is_published: false, bytes }
+    }
+
+    /// The same of what a backend publishes.
+    #[must_use]
+    pub fn published(self) -> Self {
+        Key { is_published: true, ..self }
     }
 
     /// What the change is about, which decides who hears it.

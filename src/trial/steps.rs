@@ -49,7 +49,7 @@ pub(super) fn not_verified(error: &TokenError, issuer: Option<&str>, steps: &mut
 /// A client without a token that may come in all the same.
 pub(super) fn without_token(peer: &Peer, steps: &mut Vec<Step>) {
     let message = match peer.standing() {
-        Standing::Verified => return,
+        Standing::Verified | Standing::Publisher => return,
         Standing::Open => "nobody is asked who they are",
         Standing::Anonymous => "without a token it only listens",
     };
@@ -80,7 +80,7 @@ pub(super) fn rooms(peer: &Peer, listening: &[Listening], steps: &mut Vec<Step>)
         Standing::Open => "auth.mode",
         Standing::Anonymous => "rooms.anonymous",
         Standing::Verified if peer.teams().is_empty() => "rooms.without_team",
-        Standing::Verified => "auth.claims.teams",
+        Standing::Verified | Standing::Publisher => "auth.claims.teams",
     };
     let rooms: Vec<&str> = listening.iter().map(|listening| &*listening.room).collect();
     let message = match rooms.as_slice() {

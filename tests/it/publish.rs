@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::http::{Answer, Http};
 use crate::harness::process::Process;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{code_of, member, metric, until};
+use crate::harness::{code_of, member, metric, until, within};
 
 const TOKEN: &str = "a-publishers-token";
 const OTHER: &str = "another-publishers-token";
@@ -29,14 +29,15 @@ teams = ["*"]
 types = ["task-deleted"]
 "#;
 
+const VARIABLES: [(&str, &str); 4] = [
+    ("API_TOKEN", TOKEN),
+    ("API_TOKEN_OLD", "the-token-before-this"),
+    ("JOBS_TOKEN", OTHER),
+    ("FLOWGATE_ADMIN_TOKEN", ADMIN),
+];
+
 fn serve(settings: &str) -> Process {
-    let variables = [
-        ("API_TOKEN", TOKEN),
-        ("API_TOKEN_OLD", "the-token-before-this"),
-        ("JOBS_TOKEN", OTHER),
-        ("FLOWGATE_ADMIN_TOKEN", ADMIN),
-    ];
-    Process::serve_in(&format!("{SETTINGS}{settings}"), &variables)
+    Process::serve_in(&format!("{SETTINGS}{settings}"), &VARIABLES)
 }
 
 /// Publishes with this token, and with these headers beside.
@@ -266,4 +267,59 @@ async fn what_is_published_is_written_down_as_the_schema_says() {
     }
     let said: Vec<Value> = events().iter().map(|line| json!([line["by"], line["outcome"]])).collect();
     assert_eq!(said, [json!(["api", "accepted"]), json!(["admin", "accepted"]), json!(["api", "refused"])]);
+}
+
+#[tokio::test]
+async fn a_burst_of_publications_closes_nobody_who_reads() {
+    let settings = SETTINGS.replace(r#"{ rate = "1/h", burst = 6 }"#, r#""100000/s""#);
+    let settings = format!("{settings}[limits.slow_reader]\nmax_queued = \"64KiB\"");
+    let process = Process::serve_in(&settings, &VARIABLES);
+    let mut ann = RawSocket::join(process.public, &member("ann", &["red"])).await;
+    let mut ben = RawSocket::join(process.public, &member("ben", &["red", "blue"])).await;
+    let title = "x".repeat(900);
+    let one = |number: usize| json!({ "team": "red", "payload": { "type": "task-updated", "taskId": number, "title": title } });
+    let events: Vec<Value> = (0..900).map(one).collect();
+    let body = json!({ "events": events }).to_string();
+    let reads = async {
+        for number in 0..900 {
+            for member in [&mut ann, &mut ben] {
+                let heard: Value = serde_json::from_str(&member.event().await).unwrap();
+                assert_eq!(heard["taskId"], number);
+            }
+        }
+    };
+    let ((status, answer), ()) =
+        within("all is heard", async { tokio::join!(publish(&process, TOKEN, &body), reads) }).await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(900)));
+    assert!(answer["results"].as_array().unwrap().iter().all(|result| result["recipients"] == 2), "{answer}");
+}
+
+#[tokio::test]
+async fn no_client_takes_the_place_of_what_a_backend_publishes() {
+    let process = serve("[relay]\ncoalesce = { window = \"1s\" }");
+    let mut ann = RawSocket::join(process.public, &member("ann", &["red"])).await;
+    let published = r#"{"type":"task-updated","taskId":7,"title":"paid"}"#;
+    let sent = r#"{"type":"task-updated","taskId":7,"title":"unpaid"}"#;
+    let (_, answer) = publish(&process, TOKEN, &format!(r#"{{"team":"red","payload":{published}}}"#)).await;
+    assert_eq!(answer["recipients"], Value::Null);
+    ann.emit(sent).await;
+    assert_eq!([ann.event().await, ann.event().await], [published, sent]);
+}
+
+#[tokio::test]
+async fn idempotency_keys_of_two_publishers_never_meet() {
+    let settings = "[[publish.publishers]]\nname = \"api x\"\ntoken_env = \"X_TOKEN\"\nteams = [\"*\"]";
+    let process = Process::serve_in(
+        &format!("{SETTINGS}{settings}"),
+        &[
+            ("API_TOKEN", TOKEN),
+            ("API_TOKEN_OLD", "the-token-before-this"),
+            ("JOBS_TOKEN", OTHER),
+            ("X_TOKEN", "the-token-of-api-x"),
+        ],
+    );
+    let body = r#"{"team":"red","payload":{"type":"task-created"}}"#;
+    let first = publish_with(&process, TOKEN, "Idempotency-Key: x 1\r\n", body).await;
+    let other = publish_with(&process, "the-token-of-api-x", "Idempotency-Key: 1\r\n", body).await;
+    assert_eq!((first.status, other.status, other.header("idempotent-replayed")), (200, 200, None));
 }

@@ -56,6 +56,7 @@ fn peer(member: &Member) -> Value {
             Standing::Verified => "verified",
             Standing::Anonymous => "anonymous",
             Standing::Open => "open",
+            Standing::Publisher => "publisher",
         },
         "subject": peer.subject(),
         "teams": names(peer.teams()),

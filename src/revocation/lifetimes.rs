@@ -48,7 +48,8 @@ impl Lifetimes {
         };
         let lifetime = revocation.issuer.as_ref().and_then(of_issuer).unwrap_or(self.longest);
         // Of a token without iat nobody knows when it was issued, so that a moment long past does not end it sooner.
-        let from = revocation.issued_before.map_or(revocation.revoked_at, |at| at.max(revocation.revoked_at));
-        from.checked_add(lifetime + 2 * self.leeway).unwrap_or(from)
+        let latest = revocation.revoked_at.checked_add(self.leeway).unwrap_or(revocation.revoked_at);
+        let from = revocation.issued_before.map_or(latest, |at| at.max(latest));
+        from.checked_add(lifetime + self.leeway).unwrap_or(from)
     }
 }

@@ -3,9 +3,9 @@
 //! It is read once, at the start, and written before a change counts. A file that cannot be trusted is not opened, since
 //! what it has forgotten would be honoured again.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +31,12 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("another process uses it")]
     InUse,
+    /// It leads to a file that is not there. Made anew in the link's place it would not be where it is looked for.
+    #[error("it is a symbolic link to a file that is not there")]
+    Dangling,
+    /// Somebody has removed or replaced it: what is written to the one that is open would be lost.
+    #[error("the file at {} is no longer the one that flowgate opened", .0.display())]
+    Replaced(PathBuf),
     /// What is in it cannot be trusted.
     #[error("it is damaged: {0}")]
     Damaged(String),
@@ -47,6 +53,10 @@ impl StoreError {
     pub fn mend(&self) -> &'static str {
         match self {
             StoreError::InUse => "end that process, or give each a file of its own",
+            StoreError::Dangling => "put the file back to where the link leads, or remove the link",
+            StoreError::Replaced(_) => {
+                "put it back or restart, after which only what is in the file there counts"
+            }
             StoreError::Damaged(_) => {
                 "put a copy back in its place, or move it away, after which every token that was revoked counts again"
             }
@@ -70,6 +80,8 @@ pub struct Store {
     path: PathBuf,
     /// Absent after a failure: redb takes nothing more until the file is opened anew.
     database: Option<Database>,
+    /// The open file's device and number.
+    identity: (u64, u64),
 }
 
 impl Store {
@@ -79,11 +91,18 @@ impl Store {
     /// See [`StoreError`].
     pub fn open(path: &Path) -> Result<(Self, Vec<Revocation>), StoreError> {
         if !path.try_exists().map_err(of_io)? {
+            if path.is_symlink() {
+                return Err(StoreError::Dangling);
+            }
             create(path)?;
+            tracing::warn!(
+                path = %path.display(),
+                "revocation.store: there was no file, so a new one is made; what was revoked in another counts again"
+            );
         }
-        let database = open(path)?;
+        let (database, identity) = open(path)?;
         let revocations = guarded(|| read(&database))?;
-        Ok((Store { path: path.to_owned(), database: Some(database) }, revocations))
+        Ok((Store { path: path.to_owned(), database: Some(database), identity }, revocations))
     }
 
     /// Makes a change durable. `known` is what holds without it. Blocks until the disk has it.
@@ -92,11 +111,13 @@ impl Store {
     /// Nothing of the change counts then. What a failed write may have left in the file is taken out of it as soon as the
     /// file can be written again.
     pub fn write(&mut self, change: &Change, known: &Index) -> Result<(), StoreError> {
+        self.check_in_place()?;
         let database = match self.database.take() {
             Some(database) => database,
             None => {
-                let database = open(&self.path)?;
+                let (database, identity) = open(&self.path)?;
                 guarded(|| reconcile(&database, known))?;
+                self.identity = identity;
                 database
             }
         };
@@ -104,6 +125,19 @@ impl Store {
         self.database = Some(database);
         Ok(())
     }
+
+    /// Whether the path still leads to the file that is open, which alone is found at the next start.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        match std::fs::metadata(&self.path) {
+            Ok(there) if identity(&there) == self.identity => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_io(error)),
+            _ => Err(StoreError::Replaced(self.path.clone())),
+        }
+    }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// Makes a file with an empty table under another name, and only then gives it its own: a file that is there is whole.
@@ -126,15 +160,17 @@ fn create(path: &Path) -> Result<(), StoreError> {
     File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(of_io)
 }
 
-/// Opens a file that is there, every page of it checked.
-fn open(path: &Path) -> Result<Database, StoreError> {
-    if std::fs::metadata(path).map_err(of_io)?.len() == 0 {
+/// Opens a file that is there, every page of it checked; and says which file that is.
+fn open(path: &Path) -> Result<(Database, (u64, u64)), StoreError> {
+    let there = std::fs::metadata(path).map_err(of_io)?;
+    if there.len() == 0 {
         return Err(StoreError::Damaged("it is empty".into()));
     }
-    guarded(|| {
+    let database = guarded(|| {
         let mut builder = Builder::new();
         Ok(builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).open(path)?)
-    })
+    })?;
+    Ok((database, identity(&there)))
 }
 
 fn read(database: &Database) -> Result<Vec<Revocation>, redb::Error> {
@@ -249,6 +285,28 @@ mod tests {
         drop(store);
         let (_, found) = Store::open(&path).unwrap();
         assert_eq!(found, [counts, lost, next].map(Arc::unwrap_or_clone));
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_takes_nothing_until_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.redb");
+        let [first, lost, last] = [1, 2, 3].map(revocation);
+        let (mut store, _) = Store::open(&path).unwrap();
+        let write = |store: &mut Store, one: &Arc<Revocation>| {
+            store.write(&Change { add: vec![one.clone()], remove: Vec::new() }, &Index::default())
+        };
+        write(&mut store, &first).unwrap();
+        let aside = folder.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        let error = write(&mut store, &lost).unwrap_err();
+        assert!(matches!(error, StoreError::Replaced(_)) && error.to_string().contains("r.redb"), "{error}");
+        std::fs::copy(&aside, &path).unwrap();
+        assert!(matches!(write(&mut store, &lost), Err(StoreError::Replaced(_))));
+        std::fs::rename(&aside, &path).unwrap();
+        write(&mut store, &last).unwrap();
+        drop(store);
+        assert_eq!(Store::open(&path).unwrap().1, [first, last].map(Arc::unwrap_or_clone));
     }
 
     #[test]

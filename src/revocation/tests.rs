@@ -28,11 +28,24 @@ fn token<'a>(subject: &'a str, id: Option<&'a str>, issued_at: Option<SystemTime
 #[test]
 fn the_moment_itself_is_not_before_it() {
     let revocations = Revocations::in_memory();
-    revocations.add(vec![subject("ada")], noon(), &of(10)).unwrap();
+    let wanted = Wanted { issued_before: Some("2026-03-01T12:00:00Z".into()), ..subject("ada") };
+    revocations.add(vec![wanted], noon(), &of(10)).unwrap();
     let found = |issued_at| revocations.find(&token("ada", None, issued_at), noon()).is_some();
     assert!(found(Some(noon() - Duration::from_millis(1))) && found(None));
     assert!(!found(Some(noon())));
     assert!(revocations.find(&token("bob", None, None), noon()).is_none());
+}
+
+#[test]
+fn what_may_be_issued_ahead_is_revoked_with_the_rest() {
+    for issued_before in [None, Some("now".into())] {
+        let revocations = Revocations::in_memory();
+        let wanted = Wanted { issued_before, ..subject("ada") };
+        revocations.add(vec![wanted], noon(), &of(10)).unwrap();
+        let found = |ahead| revocations.find(&token("ada", None, Some(noon() + ahead)), noon()).is_some();
+        assert!(found(Duration::from_millis(4_999)));
+        assert!(!found(Duration::from_secs(5)));
+    }
 }
 
 #[test]
@@ -62,7 +75,7 @@ fn one_that_was_widened_is_found_once_and_gone_when_it_is_undone() {
     assert_eq!((made[0].0.id, revocations.len()), (made[1].0.id, 1));
     let later = revocations.add(vec![subject("a")], noon() + HOUR, &policy).unwrap();
     assert_eq!((later[0].0.id, later[0].1), (made[0].0.id, false));
-    assert_eq!(later[0].0.issued_before, Some(noon() + HOUR));
+    assert_eq!(later[0].0.issued_before, Some(noon() + HOUR + policy.auth.leeway));
     assert!(revocations.undo(made[0].0.id).unwrap().is_some());
     assert!(revocations.is_empty() && revocations.find(&token("a", None, None), noon()).is_none());
     assert!(revocations.undo(made[0].0.id).unwrap().is_none());

@@ -125,11 +125,11 @@ pub struct Wanted {
     /// An issuer's configured name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Box<str>>,
-    /// Tokens with an `iat` before this, and those without one: RFC 3339, or `now`.
+    /// Tokens with an `iat` before this, and those without one: RFC 3339, or `now` for all that could be accepted now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued_before: Option<String>,
     /// How long it holds, such as `2h`. A subject or team is then shut out whenever its tokens are issued; without it, what
-    /// is issued from now on counts.
+    /// is issued from now on, as `now` understands it, counts.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub term: Option<String>,
     /// Why, for people.
@@ -170,7 +170,8 @@ impl Wanted {
                 );
             }
             (_, None) if until.is_some() => None,
-            (_, None | Some("now")) => Some(now),
+            // One that was accepted already may say that it is issued as far ahead as clocks may differ.
+            (_, None | Some("now")) => Some(now.checked_add(lifetimes.leeway()).unwrap_or(now)),
             (_, Some(text)) => Some(past(text, now, lifetimes)?),
         };
         if let Some(reason) = &self.reason

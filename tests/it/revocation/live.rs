@@ -90,14 +90,26 @@ fn humantime(seconds: u64) -> String {
     humantime::format_rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
-/// What is issued after a subject was revoked counts again: it has signed in anew.
+/// What is issued after the moment that a revocation names counts again: its subject has signed in anew.
 #[tokio::test]
 async fn who_signs_in_anew_comes_in_again() {
     let (sidecar, operator) = sidecar("").await;
-    operator.revoke(json!({ "subject": "ada" })).await;
-    assert_eq!(knock(sidecar.public, json!({ "sub": "ada", "iat": now() - 1 })).await, revoked());
+    let moment = now();
+    operator.revoke(json!({ "subject": "ada", "issuedBefore": humantime(moment) })).await;
+    assert_eq!(knock(sidecar.public, json!({ "sub": "ada", "iat": moment - 1 })).await, revoked());
     // Ahead of the sidecar's clock, within auth.leeway.
-    assert_eq!(knock(sidecar.public, json!({ "sub": "ada", "iat": now() + 2 })).await, Ok(()));
+    assert_eq!(knock(sidecar.public, json!({ "sub": "ada", "iat": moment + 2 })).await, Ok(()));
+}
+
+/// Who is in with a token of a clock that is ahead is not spared for that.
+#[tokio::test]
+async fn a_token_that_says_it_is_issued_ahead_is_cut_as_well() {
+    let (sidecar, operator) = sidecar("").await;
+    let ahead = json!({ "sub": "ada", "iat": now() + 4 });
+    let socket = RawSocket::join(sidecar.public, &token(ahead.clone())).await;
+    assert_eq!(operator.revoke(json!({ "subject": "ada" })).await["closed"], 1);
+    socket.closed().await;
+    assert_eq!(knock(sidecar.public, ahead).await, revoked());
 }
 
 #[tokio::test]

@@ -65,6 +65,28 @@ async fn what_was_revoked_stays_revoked_however_the_process_ended() {
     assert!(!process.log().contains(&mint(json!({ "jti": "t-1" }))));
 }
 
+/// What would be lost with the process is not answered as done.
+#[tokio::test]
+async fn a_file_that_is_gone_refuses_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, aside) = (folder.path().join("revocations.redb"), folder.path().join("aside"));
+    let (process, operator) = serve(&store);
+    assert!(process.log().contains("a new one is made"), "{}", process.log());
+    std::fs::rename(&store, &aside).unwrap();
+    let (status, answer) = operator.post(&json!({ "tokenId": "t" })).await;
+    assert_eq!((status, &answer["code"]), (500, &json!("store_failed")), "{answer}");
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.contains("no longer the one that flowgate opened; put it back or restart"), "{message}");
+    assert!(message.contains(store.to_str().unwrap()), "{message}");
+    assert_eq!(knock(process.public, json!({ "jti": "t" })).await, Ok(()));
+    std::fs::rename(&aside, &store).unwrap();
+    operator.revoke(json!({ "tokenId": "t" })).await;
+    drop(process);
+    let (process, _operator) = serve(&store);
+    assert_eq!(knock(process.public, json!({ "jti": "t" })).await, revoked());
+    assert!(!process.log().contains("a new one is made"), "{}", process.log());
+}
+
 #[tokio::test]
 async fn without_a_store_the_answer_warns() {
     let (_sidecar, operator) = sidecar("").await;
@@ -89,7 +111,9 @@ async fn a_store_that_cannot_be_used_is_said_at_the_start() {
     let zeroed: Vec<u8> =
         bytes.iter().enumerate().map(|(at, byte)| if at < 512 { 0 } else { *byte }).collect();
     let (in_use, _operator) = serve(&good);
+    std::os::unix::fs::symlink(path("nowhere.redb"), path("dangling.redb")).unwrap();
     for (store, words) in [
+        (path("dangling.redb"), "a symbolic link to a file that is not there"),
         (good.clone(), "another process uses it"),
         (written("empty.redb", b""), "it is damaged"),
         (written("text.redb", &b"not a database, ".repeat(1000)), "it is damaged"),

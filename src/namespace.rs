@@ -14,8 +14,9 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{SocketIo, TransportType};
 
 use self::entry::{EventEntry, EventPath};
-use crate::connect::admission::Denied;
+use crate::connect::admission::{Admitted, Denied};
 use crate::decision_log::{Kind, Outcome, Record, Who};
+use crate::edition::Edition;
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
 use crate::peer::{Peer, Standing};
@@ -54,14 +55,7 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     let (id, now) = (session.next_peer(), SystemTime::now());
     let edition = path.current.get();
     let admitted = edition.admission.admit(id, &session, auth.as_ref(), now).await;
-    let seated = admitted.and_then(|admitted| {
-        // It joins, and is listened to, before CONNECT is answered: from the moment it knows that it is in, it misses
-        // nothing and nothing of it is missed.
-        let seat = Seat::new(path.current.clone(), &edition, &path.chronicle, &session, admitted);
-        // A walk through all sessions that began before it was seated has not found it.
-        seat.follow().and_then(|()| seat.check_revoked()).map(|()| seat)
-    });
-    match seated {
+    match admitted.and_then(|admitted| seat(&session, admitted, &edition, path)) {
         Ok(seat) => {
             watch_disconnect(socket, seat.clone(), path.clone());
             socket.on_fallback(EventEntry::new(path.clone(), seat.clone()));
@@ -81,6 +75,28 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
             leave(&session, reason).await
         }
     }
+}
+
+/// Seats a peer that `edition` has admitted. It joins, and is listened to, before CONNECT is answered: from the moment it
+/// knows that it is in, it misses nothing and nothing of it is missed.
+fn seat(
+    session: &Arc<Session>,
+    admitted: Admitted,
+    edition: &Edition,
+    path: &EventPath,
+) -> Result<Arc<Seat>, Denied> {
+    let seat = {
+        // Another may have been put in force while keys were waited for. In the rooms of the one before it would hear what
+        // this one keeps from it, so that none takes its place before it is seated.
+        let held = path.current.hold();
+        let admitted = match held.number == edition.number {
+            true => admitted,
+            false => held.admission.take_over(admitted, SystemTime::now())?,
+        };
+        Seat::new(path.current.clone(), &held, &path.chronicle, session, admitted)
+    };
+    // A walk through all sessions that began before it was seated has not found it.
+    seat.follow().and_then(|()| seat.check_revoked()).map(|()| seat)
 }
 
 /// Closes the transport and only then ends the CONNECT, whose refusal nobody is left to hear: a client that heard one

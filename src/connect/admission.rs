@@ -254,6 +254,21 @@ impl Admission {
         }
     }
 
+    /// Decides again on a peer that an earlier policy has admitted and that is not seated yet.
+    ///
+    /// # Errors
+    /// By this policy it would not have come in.
+    pub fn take_over(&self, admitted: Admitted, now: SystemTime) -> Result<Admitted, Denied> {
+        let peer = self.admit_again(&admitted.peer, &admitted.grounds, now)?;
+        // Its place is its user's, whoever that is by this policy.
+        let place = match (admitted.place, peer.subject()) {
+            (Some(place), Some(subject)) if place.subject() == subject => Some(place),
+            (_, Some(_)) => Some(self.place(&peer)?),
+            (_, None) => None,
+        };
+        Ok(Admitted { peer, place, ..admitted })
+    }
+
     /// A place for one more socket of this peer's subject.
     fn place(&self, peer: &Peer) -> Result<UserPlace, Denied> {
         let cap = self.policy.limits.connections.per_user;

@@ -145,6 +145,11 @@ impl Context<'_> {
 }
 
 impl Pipeline {
+    /// Whether the log may say now that a token was taken on a live socket, or that it was not: each once a second.
+    pub fn may_say_refresh(&self, is_taken: bool, now: Now) -> bool {
+        self.tally.may_say_refresh(is_taken, self.epoch.nanos(now))
+    }
+
     /// The built-in stages in their fixed order, then `plugins` in theirs. Rates are counted from `now`.
     pub fn new(policy: Arc<Policy>, plugins: Vec<Box<dyn Stage>>, now: Now) -> Self {
         Self::counting(policy, plugins, now, &EventCounters::default())

@@ -26,6 +26,12 @@ const MOST_OF_ONE: usize = 1 << 18;
 /// Events that are remembered in all, some 20 to 40 bytes each.
 const MOST: usize = 1 << 21;
 
+/// From three quarters of that on, the rest is for teams that hold less than their share of the three quarters: whoever fills
+/// it from a few teams, or from many at once, leaves the others what they need.
+const fn unshared(most: usize) -> usize {
+    most / 4 * 3
+}
+
 /// Slices of the longest time for which an event is remembered; it is remembered for up to one slice longer.
 const SLICES: u64 = 8;
 
@@ -40,10 +46,19 @@ pub struct Replays {
 }
 
 /// By the event's name and the team.
-#[derive(Default)]
 struct Remembered {
     events: HashMap<Arc<str>, HashMap<Arc<str>, Team>>,
     len: usize,
+    /// How many there may be.
+    most: usize,
+    /// When all were last asked for what has ended, which is not done for each event; seconds since 1970.
+    forgot_at: u64,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Remembered { events: HashMap::new(), len: 0, most: MOST, forgot_at: 0 }
+    }
 }
 
 /// What one team has heard of one event. Each slice has its end, in seconds since 1970, at which it is forgotten.
@@ -111,12 +126,11 @@ impl Remembered {
                 return Err(Not::Full(known.next_end()));
             }
         }
-        if self.len + teams.len() > MOST {
-            self.forget(now);
-            if self.len + teams.len() > MOST {
-                let ends = self.events.values().flat_map(HashMap::values).map(Team::next_end);
-                return Err(Not::Full(ends.min().unwrap_or_default()));
+        if self.len + teams.len() > unshared(self.most) {
+            if self.forgot_at != now {
+                self.forget(now);
             }
+            self.check_shares(event, teams, now)?;
         }
         let of_event = self.events.entry(event.clone()).or_default();
         for &team in teams {
@@ -126,8 +140,26 @@ impl Remembered {
         Ok(())
     }
 
+    /// Whether there is room for one more of each of these teams, now that it is scarce.
+    fn check_shares(&self, event: &Arc<str>, teams: &[&Arc<str>], now: u64) -> Result<(), Not> {
+        let len = self.len + teams.len();
+        if len <= unshared(self.most) {
+            return Ok(());
+        }
+        if len > self.most {
+            let ends = self.events.values().flat_map(HashMap::values).map(Team::next_end);
+            return Err(Not::Full(ends.min().unwrap_or(now)));
+        }
+        let known: usize = self.events.values().map(HashMap::len).sum();
+        let share = unshared(self.most) / known.max(1);
+        let of_event = self.events.get(event);
+        let over = teams.iter().filter_map(|&team| of_event?.get(team)).find(|team| team.len() >= share);
+        over.map_or(Ok(()), |team| Err(Not::Full(team.next_end())))
+    }
+
     /// Forgets what has ended, and teams of which nothing is left. An event's own place stays: there are as many as the policy names.
     fn forget(&mut self, now: u64) {
+        self.forgot_at = now;
         for of_event in self.events.values_mut() {
             of_event.retain(|_, team| {
                 self.len -= team.forget(now);

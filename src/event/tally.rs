@@ -43,6 +43,8 @@ pub(super) struct Tally {
     stages: Vec<RefusedAt>,
     /// As in [`RATES`].
     over: [Counter; RATES.len()],
+    /// Tokens on live sockets that were taken, and those that were not.
+    refreshes: [Quiet; 2],
 }
 
 /// What one stage refused. A counter is made with the first refusal, since most stages have few codes.
@@ -93,8 +95,14 @@ impl Tally {
             labels: labels.collect(),
             stages: stages.map(refused_at).collect(),
             over: RATES.map(|key| counters.over_limit(key)),
+            refreshes: Default::default(),
             counters: counters.clone(),
         }
+    }
+
+    /// Whether the log may say at `now` that a token was taken on a live socket, or that it was not.
+    pub fn may_say_refresh(&self, is_taken: bool, now: u64) -> bool {
+        self.refreshes[usize::from(is_taken)].may_speak(now)
     }
 
     /// Counts a refusal by who spoke it.

@@ -217,3 +217,18 @@ async fn revocations_hold_for_it_and_no_log_has_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_not_taken_does_not_fill_the_log() {
+    let process = Process::serve_in(ON, &[]);
+    let mut ann = RawSocket::join(process.public, &json!({ "token": mint(json!({ "sub": "ann" })) })).await;
+    for _ in 0..20 {
+        assert_eq!(ann.ask_as(NAME, "7").await, refused("invalid_payload"));
+        assert_eq!(bring(&mut ann, json!({ "sub": "ben" })).await["ok"], false);
+    }
+    let lines = || process.log().matches("token not refreshed").count();
+    until("the first is said", async || lines() > 0).await;
+    // One a second, and none about a shape.
+    assert!(lines() < 20, "{}", process.log());
+    assert!(!process.log().contains("invalid_payload"), "{}", process.log());
+}

@@ -216,3 +216,30 @@ fn where_there_is_no_room_nothing_older_is_forgotten() {
     remembered.len = MOST;
     assert_eq!(remembered.remember(&event, &[&blue], &mark(2, 200), 50), Err(Not::Full(110)));
 }
+
+#[test]
+fn who_fills_it_from_many_teams_leaves_the_others_theirs() {
+    let mut remembered = Remembered { most: 400, ..Remembered::default() };
+    let (event, blue): (Arc<str>, Arc<str>) = ("e".into(), "blue".into());
+    let mark = |hash| Mark { hash, until: 100, slice: 10 };
+    let floods: Vec<Arc<str>> = (0..10).map(|number| format!("flood-{number}").into()).collect();
+    let floods: Vec<_> = floods.iter().collect();
+    remembered.remember(&event, &[&blue], &mark(0), 0).unwrap();
+    let passed = (1..1000).take_while(|hash| remembered.remember(&event, &floods, &mark(*hash), 0).is_ok());
+    assert_eq!(passed.count(), 29, "three quarters of the room");
+    // Another gets as much as each of those has, and a new one likewise.
+    let share = 300 / 11;
+    for hash in 1..share {
+        assert_eq!(remembered.remember(&event, &[&blue], &mark(hash), 0), Ok(()), "{hash}");
+    }
+    for full in [&blue, floods[0]] {
+        assert_eq!(remembered.remember(&event, &[full], &mark(1000), 0), Err(Not::Full(110)), "{full}");
+    }
+    assert_eq!(remembered.remember(&event, &[&"green".into()], &mark(1), 0), Ok(()));
+    // There is an end to it all the same.
+    remembered.len = 400;
+    assert_eq!(remembered.remember(&event, &[&"green".into()], &mark(2), 0), Err(Not::Full(110)));
+    // What has ended makes room.
+    remembered.len = 10 * 29 + share as usize + 1;
+    assert_eq!(remembered.remember(&event, &floods, &mark(1000), 110), Ok(()));
+}

@@ -132,8 +132,13 @@ impl EventEntry {
             Ok(expires_at) => {
                 let peer = taken.sender().peer();
                 self.path.metrics.refreshes.inc();
-                tracing::info!(connection = %peer.id(), event = %id, subject = peer.subject(), "token refreshed");
-                if self.path.log.is_on() {
+                // A client may bring the same one again and again.
+                if edition.pipeline.may_say_refresh(true, now) {
+                    tracing::info!(connection = %peer.id(), event = %id, subject = peer.subject(), "token refreshed");
+                } else {
+                    tracing::debug!(connection = %peer.id(), event = %id, subject = peer.subject(), "token refreshed");
+                }
+                if self.path.log.is_on() && self.may_have_line(taken.sender(), now) {
                     self.path.log.write(Record {
                         outcome: Some(Outcome::Accepted),
                         id: Some(id),
@@ -165,7 +170,13 @@ impl EventEntry {
     ) {
         let (sender, code) = (taken.sender(), reject.code.as_str());
         self.path.metrics.refused(reject.code);
-        tracing::info!(connection = %sender.peer().id(), event = %id, code, why, "token not refreshed");
+        // What is refused for its rate or its shape costs its sender nothing, and says nothing about a token.
+        let is_said = why.is_some() && edition.pipeline.may_say_refresh(false, now);
+        if is_said {
+            tracing::info!(connection = %sender.peer().id(), event = %id, code, why, "token not refreshed");
+        } else {
+            tracing::debug!(connection = %sender.peer().id(), event = %id, code, why, "token not refreshed");
+        }
         if self.path.log.is_on() && self.may_have_line(sender, now) {
             self.path.log.write(Record {
                 outcome: Some(Outcome::Refused),

@@ -1,13 +1,16 @@
 //! What becomes of live sockets.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{Scene, reloads};
 use crate::harness::endpoint::{Answer, Endpoint};
 use crate::harness::http::get;
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{closes, member, mint, now, refusals};
+use crate::harness::{closes, member, mint, now, refusals, until};
 use crate::keys::*;
 use flowgate::edition::Reloaded;
 use jsonwebtoken::Algorithm::{ES256, HS256};
@@ -269,6 +272,48 @@ async fn an_endpoint_that_stays_keeps_its_keys_and_a_new_one_must_have_some() {
     let (_, closed) = scene.change(&issuer("two", &good.url)).await;
     assert_eq!(closed, 1);
     ann.closed().await;
+}
+
+/// Whoever waits for a key is seated by the policy that is in force when it has come.
+#[tokio::test]
+async fn who_is_being_admitted_comes_in_by_the_policy_that_came_meanwhile() {
+    let (old, new) = (jwk(P256, "old", ES256), jwk(P256_OTHER, "new", ES256));
+    let endpoint = Endpoint::start(Answer::Body(jwks(std::slice::from_ref(&old)))).await;
+    let issuer = format!(
+        "[[auth.issuers]]\nname = \"es\"\nissuer = \"https://es.example\"\nalgorithms = [\"ES256\"]\n\
+         jwks_url = \"{}\"\ninsecure_http = true\n",
+        endpoint.url
+    );
+    let scene = Scene::with(&issuer).await;
+    let mut red = join(&scene, "red", &["red"], &["red"]).await;
+    let mut blue = join(&scene, "blue", &["blue"], &["blue"]).await;
+    let permits = Arc::new(Semaphore::new(0));
+    endpoint.answers(Answer::Held(jwks(&[old, new]), permits.clone()));
+    let public = scene.sidecar.public;
+    let coming = |groups: &'static [&'static str]| {
+        let claims = claims(json!({
+            "iss": "https://es.example", "aud": null, "sub": "ann", "teams": ["red"], "groups": groups,
+            "iat": now(), "exp": now() + 60,
+        }));
+        let auth = json!({ "token": token_with_kid(&claims, "new", P256_OTHER, ES256) });
+        tokio::spawn(async move {
+            let mut socket = RawSocket::open(public).await;
+            (socket.connect(&auth).await, socket)
+        })
+    };
+    let (ann, nobody) = (coming(&["blue"]), coming(&[]));
+    until("both wait for the key", async || endpoint.requests() > 1).await;
+    let by_groups = format!("{issuer}[auth.claims]\nteams = \"groups\"\n");
+    scene.change(&by_groups).await;
+    permits.add_permits(10);
+    let (outcome, mut ann) = ann.await.unwrap();
+    assert_eq!(outcome, Ok(()));
+    assert_eq!(nobody.await.unwrap().0, Err("no_team".into()));
+    assert_eq!(red.ask("1").await["ok"], true);
+    assert_eq!(blue.ask("2").await["ok"], true);
+    assert_eq!(ann.heard_until_now().await, ["2"]);
+    drop((ann, red, blue));
+    scene.sidecar.until_empty().await;
 }
 
 #[tokio::test]

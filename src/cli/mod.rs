@@ -6,6 +6,7 @@ mod completions;
 pub mod config;
 mod dev;
 mod explain;
+mod harmless;
 mod health;
 mod log;
 mod paint;

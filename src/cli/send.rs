@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde_json::{Map, Value};
 
+use super::harmless::{harmless, harmless_json};
 use super::paint::Paint;
 use super::socket::{Arrival, Dial, SocketArgs, Trouble, json_argument};
 use super::{USAGE, failed};
@@ -95,12 +96,12 @@ async fn send(dial: &Dial, event: &str, payload: Option<&str>) -> Result<Value, 
 fn show(answer: &Value, json: bool) -> ExitCode {
     let accepted = answer["ok"] == true;
     if json {
-        println!("{answer}");
+        println!("{}", harmless_json(answer));
     } else {
         let paint = Paint::of_stdout();
         let mut words = vec![if accepted { paint.good("accepted") } else { paint.bad("refused") }];
         for key in ["code", "field", "rule", "message", "id"] {
-            words.extend(answer[key].as_str().map(|text| format!("{key}={text}")));
+            words.extend(answer[key].as_str().map(|text| format!("{key}={}", harmless(text))));
         }
         words.extend(answer["retryAfterMs"].as_u64().map(|wait| format!("again in {wait} ms")));
         println!("{}", words.join("  "));

@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 use url::Url;
 
+use super::harmless::harmless;
 use super::token::{Failure, read_token};
 use super::{USAGE, holds_token};
 
@@ -44,8 +45,14 @@ const LONGEST_PACKET: usize = 16 << 20;
 #[derive(Args, Debug)]
 pub(super) struct SocketArgs {
     /// The public port, http or https
-    #[arg(long, value_name = "URL", env = "FLOWGATE_URL", default_value = "http://127.0.0.1:3000")]
-    url: Url,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FLOWGATE_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:3000"
+    )]
+    url: String,
     /// Where Socket.IO is served there, as in server.path
     #[arg(long, value_name = "PATH", default_value = "/socket.io/")]
     path: String,
@@ -80,14 +87,14 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Why there is no connection, or no longer one.
+/// Why there is no connection, or no longer one. The server may have chosen the words.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// The server has said no for good: a client that asks again with the same token hears the same.
-    #[error("refused: {0}")]
+    #[error("refused: {}", harmless(.0))]
     Refused(String),
     /// It may be otherwise the next time.
-    #[error("{0}")]
+    #[error("{}", harmless(.0))]
     Passing(String),
 }
 
@@ -105,15 +112,25 @@ impl SocketArgs {
     /// # Errors
     /// The exit code, after the reason was said.
     pub(super) fn dial(&self, more: Option<(&str, Value)>) -> Result<Dial, ExitCode> {
-        let auth = self.auth(more).map_err(|failure| super::token::finish_with(Err(failure)))?;
-        Ok(Dial { url: self.url.clone(), path: self.path.clone(), auth })
+        let finish = |failure| super::token::finish_with(Err(failure));
+        let url = self.url().map_err(finish)?;
+        let auth = self.auth(more).map_err(finish)?;
+        Ok(Dial { url, path: self.path.clone(), auth })
+    }
+
+    /// The address, without a name and password: nobody asks for them, and messages repeat the address. It is read here
+    /// since clap repeats what it cannot read.
+    fn url(&self) -> Result<Url, Failure> {
+        let is_right = |url: &Url| matches!(url.scheme(), "http" | "https") && url.host().is_some();
+        let mut url = Url::parse(&self.url).ok().filter(is_right).ok_or_else(|| {
+            usage("--url is an address such as http://127.0.0.1:3000 or https://app.example")
+        })?;
+        // They fail only for addresses that have no host.
+        let _ = (url.set_username(""), url.set_password(None));
+        Ok(url)
     }
 
     fn auth(&self, more: Option<(&str, Value)>) -> Result<Map<String, Value>, Failure> {
-        let usage = |text: &str| Failure::new(USAGE, format!("flowgate: {text}"));
-        if !matches!(self.url.scheme(), "http" | "https") || self.url.host().is_none() {
-            return Err(usage("--url is an address such as http://127.0.0.1:3000 or https://app.example"));
-        }
         let mut auth = Map::new();
         if !self.no_token {
             let variable = self.token_env.as_deref();
@@ -131,6 +148,10 @@ impl SocketArgs {
         auth.extend(more.map(|(name, value)| (name.to_owned(), value)));
         Ok(auth)
     }
+}
+
+fn usage(text: &str) -> Failure {
+    Failure::new(USAGE, format!("flowgate: {text}"))
 }
 
 impl Dial {

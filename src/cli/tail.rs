@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::harmless::{harmless, harmless_json};
 use super::paint::Paint;
 use super::socket::{Arrival, Connection, Dial, SocketArgs, Trouble, json_argument};
 
@@ -98,6 +99,7 @@ async fn print_all(mut connection: Connection, printer: &mut Printer) -> Result<
 
 /// On standard error, so that standard output has events and nothing else.
 fn note(text: &str) {
+    let text = harmless(text);
     if std::io::stderr().is_terminal() {
         eprintln!("-- {text}");
     } else {
@@ -117,7 +119,7 @@ impl Printer {
     fn print(&mut self, name: &str, arguments: &[Box<RawValue>]) -> Result<(), Trouble> {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let line = if self.json {
-            json!({ "at": at, "event": name, "arguments": arguments }).to_string()
+            harmless_json(&json!({ "at": at, "event": name, "arguments": arguments }))
         } else {
             // The day is known to who sits there.
             let time = at.get(11..23).unwrap_or(&at);
@@ -129,21 +131,5 @@ impl Printer {
         written.map_err(|_| Trouble::Refused("nobody reads what is printed".into()))?;
         self.left = self.left.map(|left| left - 1);
         Ok(())
-    }
-}
-
-/// What others have sent, without characters that a terminal would obey.
-fn harmless(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::harmless;
-
-    #[test]
-    fn a_terminal_obeys_nobody_who_sends() {
-        assert_eq!(harmless("a\u{1b}[2J\u{9b}b\u{7}ü"), "a\\u{1b}[2J\\u{9b}b\\u{7}ü");
     }
 }

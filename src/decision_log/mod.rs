@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use self::allowance::{Addresses, Allowance, Handshakes, MOST_PER_ADDRESS, MOST_PER_CONNECTION, Spent};
 pub use self::file::LogFile;
 pub use self::record::{Kind, Outcome, Record, Teams, Who};
+pub(crate) use self::record::{OneLine, is_odd};
 use self::tap::Tap;
 pub use self::tap::{MOST_SHOWN, Onlooker};
 use self::writer::{Orders, Writer};

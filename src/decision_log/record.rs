@@ -305,7 +305,7 @@ fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::
 
 /// Compact JSON in which nothing else than the end of a line ends a line, or turns the text round: JSON itself lets
 /// characters stand that some readers take for the end of a line, and some terminals for an order.
-struct OneLine;
+pub(crate) struct OneLine;
 
 impl Formatter for OneLine {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
@@ -321,7 +321,7 @@ impl Formatter for OneLine {
 }
 
 /// Control characters, line and paragraph separators, and what changes the direction of text.
-fn is_odd(c: char) -> bool {
+pub(crate) fn is_odd(c: char) -> bool {
     let turns =
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')

@@ -1,12 +1,12 @@
 //! The admin page: files only. Whatever it shows it asks of `/api/`, with a session of the operator's; here is no secret.
 
 use axum::Router;
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::answer::absent;
 use super::page::{self, File, files};
+use super::path_name::PathName;
 
 /// The page itself.
 const PAGE: &File = &File { name: "admin.html", text: include_str!("page/admin.html") };
@@ -38,7 +38,7 @@ const FILES: &[File] = files![
 pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/admin", get(async || serve(Some(PAGE))))
-        .route("/admin/{name}", get(async |Path(name): Path<String>| serve(page::named(FILES, &name))))
+        .route("/admin/{name}", get(async |PathName(name): PathName| serve(page::named(FILES, &name))))
 }
 
 fn serve(file: Option<&File>) -> Response {

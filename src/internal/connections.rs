@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Json;
 use ipnet::IpNet;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Operations;
 use super::answer::{Declined, time};
+use super::path_name::PathName;
 use super::query::{Query, cursor, invalid};
 use crate::decision_log::Who;
 use crate::link::session::Session;
@@ -165,7 +166,7 @@ pub(super) async fn list(
 /// One connection, with all of its teams and roles.
 pub(super) async fn one(
     State(operations): State<Arc<Operations>>,
-    Path(name): Path<String>,
+    PathName(name): PathName,
     uri: Uri,
 ) -> Result<Json<Value>, Declined> {
     Query::read(&uri, &[])?;

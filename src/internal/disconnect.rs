@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
 use ipnet::IpNet;
@@ -16,6 +16,7 @@ use super::Operations;
 use super::answer::Declined;
 use super::body::{self, JsonBody};
 use super::connections::{find, network, no_such};
+use super::path_name::PathName;
 use crate::decision_log::{Kind, Outcome, Record, Who};
 use crate::link::session::Session;
 use crate::metrics::CloseReason;
@@ -123,7 +124,7 @@ pub(super) async fn several(
 /// Closes one.
 pub(super) async fn one(
     State(operations): State<Arc<Operations>>,
-    Path(name): Path<String>,
+    PathName(name): PathName,
     body: Body,
 ) -> Result<Json<Value>, Declined> {
     let body = body::read(body, MOST_BYTES).await?;

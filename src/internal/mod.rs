@@ -19,6 +19,7 @@ mod login;
 mod observed;
 mod openapi;
 mod page;
+mod path_name;
 pub mod playground;
 mod policy;
 pub mod publish;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::Operations;
 use super::answer::Declined;
 use super::page::{self, File, files};
+use super::path_name::PathName;
 use crate::config::policy::{AuthMode, EventPolicy, Policy, Presence, RefusalDetail, TypedPayload};
 
 /// The page itself.
@@ -89,11 +90,11 @@ async fn index(State(operations): State<Arc<Operations>>) -> Response {
     serve(&operations, Some(PAGE))
 }
 
-async fn file(State(operations): State<Arc<Operations>>, Path(name): Path<String>) -> Response {
+async fn file(State(operations): State<Arc<Operations>>, PathName(name): PathName) -> Response {
     serve(&operations, page::named(FILES, &name))
 }
 
-async fn doc(State(operations): State<Arc<Operations>>, Path(name): Path<String>) -> Response {
+async fn doc(State(operations): State<Arc<Operations>>, PathName(name): PathName) -> Response {
     serve(&operations, page::named(DOCS, &name))
 }
 

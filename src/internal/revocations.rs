@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Operations;
 use super::answer::Declined;
 use super::body::JsonBody;
+use super::path_name::PathName;
 use crate::revocation::{Lifetimes, Refused, RevocationId, StoreError, Wanted, Written};
 
 /// Revocations in one request.
@@ -112,7 +113,7 @@ async fn list(State(operations): State<Arc<Operations>>, uri: Uri) -> Result<Jso
 
 async fn one(
     State(operations): State<Arc<Operations>>,
-    Path(name): Path<String>,
+    PathName(name): PathName,
 ) -> Result<Json<Written>, Declined> {
     let found = id(&name).and_then(|id| operations.revoker.revocations().get(id)).ok_or_else(no_such)?;
     Ok(Json(Written::for_people(&found, &Lifetimes::of(&(operations.policy)().auth))))
@@ -120,7 +121,7 @@ async fn one(
 
 async fn undo(
     State(operations): State<Arc<Operations>>,
-    Path(name): Path<String>,
+    PathName(name): PathName,
 ) -> Result<StatusCode, Declined> {
     let id = id(&name).ok_or_else(no_such)?;
     let undone = operations.revoker.undo(id).await.map_err(declined)?;

@@ -435,6 +435,21 @@ fn an_open_policy_and_a_folder_with_tests_beside_it() {
 }
 
 #[test]
+fn a_terminal_obeys_nothing_in_an_event() {
+    let scene = Scene::new();
+    let claims = "{\"sub\":\"ann\",\"teams\":[\"re\u{202e}d\"]}";
+    let payload = "{\n  \"type\": \"task-created\",\n  \"title\": \"\u{9b}2J\u{2028}\u{202e}\"\n}";
+    for name in ["database-change", "x\u{1b}[2J\u{9b}"] {
+        let output = scene.explain(&["--claims", claims, "--event-name", name, "--event", payload]);
+        let text = text(&output);
+        let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
+        assert!(!text.is_empty() && !text.chars().any(obeyed), "{text:?} {}", stderr(&output));
+        let shown = "{\n  \"type\": \"task-created\",\n  \"title\": \"\\u{9b}2J\\u{2028}\\u{202e}\"\n}\n";
+        assert!(text.contains(shown), "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_is_wrong_usage_and_is_not_repeated() {
     let scene = Scene::new();
     for arguments in [

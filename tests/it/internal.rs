@@ -98,6 +98,27 @@ async fn other_methods_and_paths_are_said_in_json() {
 }
 
 #[tokio::test]
+async fn a_path_that_cannot_be_decoded_is_said_in_json() {
+    let process = Process::serve_in("", &[(VARIABLE, TOKEN)]);
+    let bearer = format!("Bearer {TOKEN}");
+    let mut http = Http::to(process.internal).await;
+    for (method, path) in [
+        ("GET", "/api/connections/%ff"),
+        ("DELETE", "/api/connections/%ff"),
+        ("GET", "/api/revocations/%c3%28"),
+        ("DELETE", "/api/revocations/%ff"),
+        ("GET", "/admin/%ff"),
+    ] {
+        let answer = http.request(method, path, &[("Authorization", &bearer)], "").await;
+        assert_eq!((answer.status, &*code_of(&answer)), (400, "malformed"), "{method} {path}");
+        assert!(message(&answer).contains("UTF-8"), "{}", answer.body);
+    }
+    // What can be decoded goes on to be looked up.
+    let answer = http.request("GET", "/api/connections/%C3%BC", &[("Authorization", &bearer)], "").await;
+    assert_eq!((answer.status, &*code_of(&answer)), (404, "not_found"));
+}
+
+#[tokio::test]
 async fn dev_prints_a_throw_away_admin_token_unless_there_is_one() {
     const WORDS: &str = "The admin token of the internal port, until this ends:";
     const LAST: &str = "Run it twice";

@@ -4,7 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::process::{Process, flowgate};
 use crate::harness::websocket::RawSocket;
@@ -112,8 +116,11 @@ async fn what_arrives_is_printed_until_enough_was() {
     ann.ask("{\"a\":  1.0, \"b\":\"\u{9b}2J\"}").await;
     let line = tail.line().await;
     assert!(line.ends_with(" database-changed {\"a\":  1.0, \"b\":\"\\u{9b}2J\"}"), "{line:?}");
-    let line: Value = serde_json::from_str(&tools.line().await).unwrap();
-    assert_eq!((&line["event"], &line["arguments"][0]["a"]), (&json!("database-changed"), &json!(1.0)));
+    let line = tools.line().await;
+    assert!(is_harmless(&line) && line.contains("\\u009b2J"), "{line:?}");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let arguments = json!([{ "a": 1.0, "b": "\u{9b}2J" }]);
+    assert_eq!((&line["event"], &line["arguments"]), (&json!("database-changed"), &arguments));
     ann.ask("2").await;
     assert!(tail.line().await.ends_with(" 2"));
     until("it ends", async || tail.child.try_wait().unwrap().is_some_and(|status| status.success())).await;
@@ -190,6 +197,96 @@ async fn mistakes_are_told_and_no_token_stands_in_an_argument() {
     let nobody = run(send("127.0.0.1:1".parse().unwrap(), &["--no-token"]), "").await;
     assert_eq!(nobody.code, Some(1));
     assert!(nobody.err.contains("cannot connect to http://127.0.0.1:1/"), "{}", nobody.err);
+}
+
+/// A server that is none of ours: it opens a connection, and says these packets, each after the client has said one.
+async fn stranger(packets: &'static [&'static str]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+            let open = r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
+            socket.send(Message::text(open)).await.unwrap();
+            for packet in packets {
+                socket.next().await;
+                socket.send(Message::text(*packet)).await.unwrap();
+            }
+            // Until the client has gone.
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    });
+    address
+}
+
+/// Whether a terminal would obey nothing in it, and show it in the order in which it stands.
+fn is_harmless(text: &str) -> bool {
+    let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
+    !text.chars().any(obeyed)
+}
+
+#[tokio::test]
+async fn a_terminal_obeys_no_server() {
+    let refusing = stranger(&[r#"44{"message":"a\u001b]0;b\u0007\u009b2J\u202e\nc"}"#]).await;
+    for command in ["send", "tail"] {
+        let said = run(flowgate(&[command, "--url", &url(refusing), "--no-token"]), "").await;
+        assert_eq!((said.code, &*said.out), (Some(1), ""), "{}", said.err);
+        assert!(is_harmless(&said.err), "{:?}", said.err);
+        let expected = "flowgate: refused: a\\u{1b}]0;b\\u{7}\\u{9b}2J\\u{202e}\\nc\n";
+        assert!(said.err.ends_with(expected), "{:?}", said.err);
+    }
+
+    let answering = stranger(&[
+        r#"40{"sid":"x"}"#,
+        "430[{\"ok\":false,\"code\":\"a\u{9b}2J\",\"field\":\"\\u001b[2J\",\"rule\":\"\u{202e}\",\"message\":\"\u{2028}\"}]",
+    ])
+    .await;
+    let said = run(send(answering, &["--no-token", "1"]), "").await;
+    let expected = "refused  code=a\\u{9b}2J  field=\\u{1b}[2J  rule=\\u{202e}  message=\\u{2028}\n";
+    assert_eq!((said.code, &*said.out), (Some(1), expected), "{}", said.err);
+    let said = run(send(answering, &["--no-token", "--json", "1"]), "").await;
+    assert!(is_harmless(&said.out), "{:?}", said.out);
+    let answer: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&answer["code"], &answer["rule"]), (&json!("a\u{9b}2J"), &json!("\u{202e}")));
+}
+
+#[tokio::test]
+async fn a_terminal_obeys_no_code_of_an_http_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        // The request comes whole or not at all as far as this goes: what is answered does not hang on it.
+        let _ = tcp.read(&mut [0; 4096]).await;
+        let body = r#"{"code":"\u001b[2J\u009b"}"#;
+        let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n", body.len());
+        tcp.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let _ = tcp.read(&mut [0; 1]).await;
+    });
+    let said = run(send(address, &["--no-token"]), "").await;
+    assert!(is_harmless(&said.err), "{:?}", said.err);
+    assert!(said.err.ends_with("refused: HTTP 403, \\u{1b}[2J\\u{9b}\n"), "{:?}", said.err);
+}
+
+#[tokio::test]
+async fn what_stands_before_the_host_is_never_shown() {
+    for address in ["http://grace:hunter2@127.0.0.1:1", "https://hunter2@127.0.0.1:1"] {
+        for command in ["send", "tail"] {
+            let mut command = flowgate(&[command, "--url", address, "--no-token"]);
+            command.args(if command.get_args().any(|word| word == "tail") { &["--once"][..] } else { &[] });
+            let said = run(command, "").await;
+            assert_eq!(said.code, Some(1), "{}", said.err);
+            assert!(said.err.contains("://127.0.0.1:1/:"), "{}", said.err);
+            assert!(!said.err.contains("hunter2") && !said.err.contains("grace"), "{}", said.err);
+        }
+    }
+    let said = run(flowgate(&["send", "--url", "http://grace:hunter2@[", "--no-token"]), "").await;
+    assert_eq!((said.code, said.err.contains("hunter2")), (Some(2), false), "{}", said.err);
+    let mut help = flowgate(&["tail", "--help"]);
+    help.env("FLOWGATE_URL", "http://grace:hunter2@127.0.0.1:1");
+    let said = run(help, "").await;
+    assert!(said.out.contains("FLOWGATE_URL") && !said.out.contains("hunter2"), "{}", said.out);
 }
 
 #[test]

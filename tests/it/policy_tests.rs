@@ -171,6 +171,19 @@ fn a_failure_says_what_differs_and_how_it_came_to_that() {
 }
 
 #[test]
+fn a_terminal_obeys_no_test() {
+    let tests = TESTS
+        .replace("name = \"old news\"", "name = \"old\\u001b[2J\\u202enews\"")
+        .replace("relayed = { type = \"task-updated\"", "relayed = { type = \"\\u009b\\u2028\"");
+    let folder = folder(&POLICY.replace("mode = \"observe\"", ""), &tests);
+    let text = stdout(&run(folder.path(), &[]));
+    let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
+    assert!(!text.chars().any(obeyed), "{text:?}");
+    assert!(text.contains("FAILED  ./policy.test.toml: old\\u{1b}[2J\\u{202e}news\n"), "{text}");
+    assert!(text.contains(r#""type":"\u009b\u2028""#), "{text}");
+}
+
+#[test]
 fn tests_are_found_beside_the_policy_in_folders_and_by_name() {
     let folder = folder(POLICY, TESTS);
     let path = folder.path().to_str().unwrap();

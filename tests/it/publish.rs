@@ -245,6 +245,33 @@ fn a_publisher_that_cannot_be_is_refused_at_the_start() {
     }
 }
 
+#[test]
+fn a_token_that_two_have_deserves_a_second_look() {
+    use crate::harness::{SECRET_VARIABLE, secret, write_settings};
+    let said = |variables: [(&str, &str); 4]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = crate::harness::process::flowgate(&["check"]);
+        for path in write_settings(folder.path(), &[crate::harness::BASE, SETTINGS]) {
+            command.arg("--config").arg(path);
+        }
+        let output = command.env(SECRET_VARIABLE, secret()).envs(variables).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(variables.iter().all(|(_, token)| !said.contains(token)), "{said}");
+        said
+    };
+    let (api, old) = (("API_TOKEN", TOKEN), "API_TOKEN_OLD");
+    let fine =
+        said([api, (old, "the-token-before-this"), ("JOBS_TOKEN", OTHER), ("FLOWGATE_ADMIN_TOKEN", ADMIN)]);
+    assert!(!fine.contains("the same token"), "{fine}");
+    let shared = said([api, (old, OTHER), ("JOBS_TOKEN", OTHER), ("FLOWGATE_ADMIN_TOKEN", ADMIN)]);
+    let jobs = "publish.publishers[name=\"jobs\"].token_env: it has the same token as the publisher \"api\"";
+    assert!(shared.contains(jobs) && !shared.contains("as the admin"), "{shared}");
+    let admins = said([api, (old, ADMIN), ("JOBS_TOKEN", OTHER), ("FLOWGATE_ADMIN_TOKEN", ADMIN)]);
+    let api = "publish.publishers[name=\"api\"].token_env: it has the same token as the admin";
+    assert!(admins.contains(api) && !admins.contains("as the publisher"), "{admins}");
+}
+
 #[tokio::test]
 async fn what_is_published_is_written_down_as_the_schema_says() {
     let folder = tempfile::tempdir().unwrap();

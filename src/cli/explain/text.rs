@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::json::wanted;
 use super::{Explained, Sent};
+use crate::cli::harmless::{harmless, harmless_lines};
 use crate::cli::paint::Paint;
 use crate::config::policy::{AudienceRule, Mode};
 use crate::config::{Effective, Setting};
@@ -65,9 +66,9 @@ fn one_step(text: &mut String, step: &Step, effective: &Effective, paint: Paint)
         Verdict::Refused => paint.bad(word),
     };
     let settings = step.rule.as_deref().map(|rule| behind(rule, effective)).unwrap_or_default();
-    let _ = write!(text, "  {word}  {:<11} {code}{}", step.stage, step.message);
+    let _ = write!(text, "  {word}  {:<11} {code}{}", step.stage, harmless(&step.message));
     if let Some(field) = &step.field {
-        let _ = write!(text, " ({field})");
+        let _ = write!(text, " ({})", harmless(field));
     }
     if let Some(rule) = &step.rule {
         let origin = match settings.as_slice() {
@@ -121,7 +122,12 @@ fn hears(text: &mut String, member: &Member, explained: &Explained<'_>, paint: P
         let room = &*listening.room;
         let heard = explained.trial.hears(member, room, explained.now);
         let less: Vec<&Heard<'_>> = heard.iter().filter(|heard| is_worth_a_line(heard, member)).collect();
-        let _ = writeln!(text, "  in {room}: everything{}", if less.is_empty() { "" } else { ", except" });
+        let _ = writeln!(
+            text,
+            "  in {}: everything{}",
+            harmless(room),
+            if less.is_empty() { "" } else { ", except" }
+        );
         for heard in less {
             one_type(text, heard, member, explained, paint);
         }
@@ -169,7 +175,8 @@ fn audience(rule: &AudienceRule, effective: &Effective, paint: Paint) -> String 
 fn one_event(text: &mut String, sent: &Sent, explained: &Explained<'_>, paint: Paint) {
     let Sent { event, ruling } = sent;
     let payload = event.payload.as_deref();
-    let _ = writeln!(text, "\nevent {} {}", event.name, payload.unwrap_or("without an argument"));
+    let shown = harmless_lines(payload.unwrap_or("without an argument"));
+    let _ = writeln!(text, "\nevent {} {}", harmless(&event.name), shown);
     steps(text, &ruling.steps, explained.effective, paint);
     let said = rules::said(explained.trial.policy(), ruling, &event.name, payload);
     if !said.is_empty() {
@@ -198,7 +205,10 @@ fn one_event(text: &mut String, sent: &Sent, explained: &Explained<'_>, paint: P
         let _ = writeln!(text, "\n{}", paint.doubtful(&line));
     }
     match &ruling.answer {
-        Some(answer) => text.push_str(&format!("\nthe client is answered {answer}, if it asks\n")),
+        Some(answer) => {
+            let answer = harmless(&answer.to_string());
+            let _ = writeln!(text, "\nthe client is answered {answer}, if it asks");
+        }
         None => text.push_str("\nthe client hears nothing\n"),
     }
     if let Some(reason) = ruling.closes {
@@ -207,7 +217,7 @@ fn one_event(text: &mut String, sent: &Sent, explained: &Explained<'_>, paint: P
 }
 
 fn heard_by(text: &mut String, relayed: &Relayed, sent: &Sent, explained: &Explained<'_>, paint: Paint) {
-    let _ = writeln!(text, "\nheard as {}, saying {}", relayed.emit, relayed.payload);
+    let _ = writeln!(text, "\nheard as {}, saying {}", relayed.emit, harmless_lines(&relayed.payload));
     for room in &relayed.rooms {
         let rules: Vec<String> = sent
             .audience(room, explained)
@@ -220,7 +230,7 @@ fn heard_by(text: &mut String, relayed: &Relayed, sent: &Sent, explained: &Expla
                 )
             })
             .collect();
-        let _ = writeln!(text, "  by all in {room}{}", if rules.is_empty() { "" } else { "," });
+        let _ = writeln!(text, "  by all in {}{}", harmless(room), if rules.is_empty() { "" } else { "," });
         for rule in rules {
             let _ = writeln!(text, "{rule}");
         }
@@ -235,7 +245,7 @@ fn heard_by(text: &mut String, relayed: &Relayed, sent: &Sent, explained: &Expla
 
 fn one_rate(text: &mut String, rate: &Budget, effective: &Effective, paint: Paint) {
     let what = match &rate.team {
-        Some(team) => format!("{} of {team}", rate.rule),
+        Some(team) => format!("{} of {}", rate.rule, harmless(team)),
         None => rate.rule.to_owned(),
     };
     let from = Setting::origins(&effective.behind(rate.rule));

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::cli::explain::steps;
+use crate::cli::harmless::{harmless, harmless_json};
 use crate::cli::paint::Paint;
 use crate::config::Effective;
 use crate::trial::suite::run::{Difference, Failure};
@@ -33,7 +34,7 @@ impl Report {
         let mut text = String::new();
         for test in &self.tests {
             let word = if test.failure.is_none() { paint.good("ok    ") } else { paint.bad("FAILED") };
-            let _ = writeln!(text, "{word}  {}: {}", test.file, test.name);
+            let _ = writeln!(text, "{word}  {}: {}", harmless(&test.file), harmless(&test.name));
             if let Some(failure) = &test.failure {
                 one_failure(&mut text, failure, test.effective.as_ref(), paint);
             }
@@ -60,15 +61,17 @@ impl Report {
 fn one_failure(text: &mut String, failure: &Failure, effective: Option<&Effective>, paint: Paint) {
     let Failure { step, repeated, at, from, event, differences, steps: trace } = failure;
     let what = match event {
-        Some(event) => format!("sends {event}"),
+        Some(event) => format!("sends {}", harmless(event)),
         None => "connects".to_owned(),
     };
     let again = match repeated {
         0 => String::new(),
         repeated => format!(", for the {}th time", repeated + 1),
     };
+    let from = harmless(from);
     let _ = writeln!(text, "    step {step}, at {}, {from} {what}{again}", humantime::format_duration(*at));
     for Difference { key, expected, got } in differences {
+        let (expected, got) = (harmless_json(expected), harmless_json(got));
         let _ = writeln!(text, "    {}", paint.bad(&format!("- {key} = {expected}  (expected)")));
         let _ = writeln!(text, "    {}", paint.good(&format!("+ {key} = {got}")));
     }

@@ -90,7 +90,8 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let rules = rules::compile(&raw.rules, events.as_mut(), raw.auth.mode == "off", &mut report);
     let doors = audience::Doors { mode: &raw.auth.mode, anonymous: raw.rooms.anonymous.as_deref() };
     let audience = audience::compile(&raw.audience, events.as_ref(), &doors, &mut report);
-    let publish = publish::compile(&raw.publish, events.as_ref(), &mut report);
+    let admin_token = internal.as_ref().and_then(|internal| internal.admin_token.as_ref());
+    let publish = publish::compile(&raw.publish, events.as_ref(), admin_token, &mut report);
     let decision_log = decision_log::compile(&raw.decision_log, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {

@@ -20,6 +20,7 @@ const EXAMPLE: &str = "APP_PUBLISH_TOKEN";
 pub(super) fn compile(
     raw: &raw::Publish,
     events: Option<&Events>,
+    admin_token: Option<&AdminToken>,
     report: &mut Report<'_>,
 ) -> Option<Publish> {
     let at = KeyPath::of("publish").key("publishers");
@@ -32,7 +33,37 @@ pub(super) fn compile(
             "write [[publish.publishers]]; until then only the admin token can publish",
         );
     }
-    Some(Publish { clients: raw.clients, publishers: publishers? })
+    let publishers = publishers?;
+    shared_tokens(&publishers, admin_token, &at, report);
+    Some(Publish { clients: raw.clients, publishers })
+}
+
+/// Whoever has another's token is taken for the first who has it, and may do what that one may.
+fn shared_tokens(
+    publishers: &[Arc<Publisher>],
+    admin_token: Option<&AdminToken>,
+    at: &KeyPath,
+    report: &mut Report<'_>,
+) {
+    const MEND: &str = "give each a token of its own, such as the output of `openssl rand -hex 32`";
+    for (index, publisher) in publishers.iter().enumerate() {
+        let at = at.entry("name", &publisher.name).key("token_env");
+        let holds = |token: &AdminToken| publisher.tokens.iter().any(|own| own.is_same(token));
+        if admin_token.is_some_and(holds) {
+            report.warn(
+                &at,
+                "it has the same token as the admin, and can do everything that the API can",
+                MEND,
+            );
+        }
+        for other in &publishers[..index] {
+            if other.tokens.iter().any(holds) {
+                let found =
+                    format!("it has the same token as the publisher {:?}, and is taken for it", other.name);
+                report.warn(&at, found, MEND);
+            }
+        }
+    }
 }
 
 fn publisher(

@@ -22,6 +22,10 @@ use crate::peer::PeerId;
 /// Changes of one sender that wait. At the default rate of a socket they have all gone after three seconds.
 const MOST_OF_ONE: usize = 64;
 
+/// What those take up together, roughly; bytes. All of them may come to go in one moment, when a reload raises the rate, and
+/// must not be more than a member can be asked to hold.
+const MOST_BYTES_OF_ONE: usize = 64 << 10;
+
 /// Changes that wait in the process.
 const MOST: usize = 4096;
 
@@ -77,7 +81,9 @@ impl Waiting {
     /// What this change would find.
     fn place(&self, change: &Change) -> Place {
         let queue = self.senders.get(&change.sender);
-        let is_too_much = self.bytes + weight(change) > MOST_BYTES;
+        let bytes_of_one = queue.map_or(0, |queue| queue.held.bytes());
+        let is_too_much =
+            self.bytes + weight(change) > MOST_BYTES || bytes_of_one + weight(change) > MOST_BYTES_OF_ONE;
         if queue.is_some_and(|queue| queue.held.holds(&change.key)) {
             return if is_too_much { Place::Full } else { Place::Taken };
         }
@@ -334,10 +340,13 @@ mod tests {
         }
         assert_eq!(hold(&mut waiting, change(9999, "a", "1"), now), Place::Full);
         let mut waiting = Waiting::default();
-        let large = "x".repeat(MOST_BYTES / 2);
+        let large = "x".repeat(MOST_BYTES_OF_ONE * 3 / 4);
         assert_eq!(hold(&mut waiting, change(1, "a", &large), now), Place::Free);
         assert_eq!(hold(&mut waiting, change(1, "a", &large), now), Place::Full);
-        assert_eq!(hold(&mut waiting, change(2, "a", &large), now), Place::Full);
+        assert_eq!(hold(&mut waiting, change(1, "b", &large), now), Place::Full);
+        let places = (2..1000).map(|sender| hold(&mut waiting, change(sender, "a", &large), now));
+        let held = places.take_while(|place| *place == Place::Free).count();
+        assert!((MOST_BYTES / large.len() - 3..MOST_BYTES / large.len()).contains(&held), "{held}");
     }
 
     #[test]

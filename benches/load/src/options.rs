@@ -16,7 +16,7 @@ Loads flowgate and its peers with the same traffic and prints what each cost. Se
   --peers a,b   flowgate, flowgate-audience, socketioxide, node, node-hardened, bun, loop (all)
   --json        print every run and the medians as JSON
   --markdown    print the table as Markdown
-  scenario      team1000 threads2 flood100 flood1000 teams200 bigroom noisy stalled idle10k
+  scenario      team1000 threads2 flood100 flood1000 teams200 bigroom noisy stalled idle10k watched10k
                 handshake handshake-es256 handshake-rs256 polling-flood refused-type refused-rate (all),
                 or refused for the last two
 ";

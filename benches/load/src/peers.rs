@@ -8,6 +8,9 @@ use anyhow::{Context, Result};
 use crate::plan::{Limits, Scenario, Setup};
 use crate::token::SECRET_VARIABLE;
 
+/// What opens flowgate's admin API here, of which there is nothing to protect.
+pub const ADMIN_TOKEN: &str = "the-admin-token-of-the-benchmark";
+
 /// A server under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -76,6 +79,8 @@ impl Peer {
             | Scenario::RefusedRate
             | Scenario::HandshakeEs256
             | Scenario::HandshakeRs256 => matches!(self, Self::Flowgate | Self::NodeHardened),
+            // The others have no such page.
+            Scenario::Watched10k => self == Self::Flowgate,
             Scenario::Threads2 => matches!(self, Self::Flowgate | Self::Socketioxide),
             // It drops a member that does not read at once, and knows no polling.
             Scenario::Stalled | Scenario::PollingFlood => self != Self::Loop,
@@ -120,6 +125,7 @@ fn flowgate(port: u16, spare_port: u16, setup: Setup, above: &[&str]) -> Command
     command
         .arg("serve")
         .args(files.iter().chain(above).flat_map(|file| ["--config", file]))
+        .env("FLOWGATE_ADMIN_TOKEN", ADMIN_TOKEN)
         .env("FLOWGATE__SERVER__LISTEN", format!("127.0.0.1:{port}"))
         .env("FLOWGATE__INTERNAL__LISTEN", format!("127.0.0.1:{spare_port}"));
     command

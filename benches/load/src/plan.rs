@@ -29,6 +29,8 @@ pub enum Scenario {
     Stalled,
     /// 10,000 admitted connections that do nothing.
     Idle10k,
+    /// The same while an admin page is open.
+    Watched10k,
     /// Connections opened and admitted, a few at a time, with HS256 tokens.
     Handshake,
     /// The same with ES256 tokens.
@@ -80,7 +82,7 @@ pub struct Setup {
 
 impl Scenario {
     /// Every scenario, in the table's order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Team1000,
         Self::Threads2,
         Self::Flood100,
@@ -90,6 +92,7 @@ impl Scenario {
         Self::Noisy,
         Self::Stalled,
         Self::Idle10k,
+        Self::Watched10k,
         Self::Handshake,
         Self::HandshakeEs256,
         Self::HandshakeRs256,
@@ -111,6 +114,7 @@ impl Scenario {
             Self::Noisy => "noisy",
             Self::Stalled => "stalled",
             Self::Idle10k => "idle10k",
+            Self::Watched10k => "watched10k",
             Self::Handshake => "handshake",
             Self::HandshakeEs256 => "handshake-es256",
             Self::HandshakeRs256 => "handshake-rs256",
@@ -128,6 +132,7 @@ impl Scenario {
             Self::Threads2 => Measure::ThreadsRatio,
             Self::BigRoom | Self::Noisy | Self::Stalled => Measure::LatencyRatio,
             Self::Idle10k => Measure::IdleKilobytes,
+            Self::Watched10k => Measure::PageBusy,
             Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 => Measure::HandshakeCpu,
             Self::PollingFlood => Measure::PeakGrowth,
             Self::RefusedType | Self::RefusedRate => Measure::CpuPerEvent,
@@ -153,7 +158,12 @@ impl Scenario {
             Self::HandshakeEs256 => Setup { algorithm: Algorithm::Es256, ..plain },
             Self::HandshakeRs256 => Setup { algorithm: Algorithm::Rs256, ..plain },
             Self::PollingFlood | Self::RefusedRate => Setup { rooms: true, limits: Limits::Default, ..plain },
-            Self::Team1000 | Self::Flood100 | Self::Flood1000 | Self::Idle10k | Self::Handshake => plain,
+            Self::Team1000
+            | Self::Flood100
+            | Self::Flood1000
+            | Self::Idle10k
+            | Self::Watched10k
+            | Self::Handshake => plain,
         }
     }
 
@@ -170,8 +180,8 @@ impl Scenario {
             Self::Team1000 | Self::Threads2 | Self::Flood1000 => 1_000,
             Self::Flood100 | Self::Noisy | Self::Stalled => 100,
             Self::Teams200 => 2_000,
-            Self::Idle10k | Self::BigRoom | Self::PollingFlood if quick => 2_000,
-            Self::Idle10k | Self::BigRoom => 10_000,
+            Self::Idle10k | Self::Watched10k | Self::BigRoom | Self::PollingFlood if quick => 2_000,
+            Self::Idle10k | Self::Watched10k | Self::BigRoom => 10_000,
             Self::PollingFlood => 20_000,
             Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 if quick => 1_000,
             Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 => 3_000,
@@ -205,6 +215,9 @@ impl Scenario {
             (Self::Team1000 | Self::Threads2 | Self::Teams200, false) => seconds(3, 10),
             (Self::BigRoom | Self::Noisy | Self::Stalled, true) => seconds(1, 4),
             (Self::BigRoom | Self::Noisy | Self::Stalled, false) => seconds(2, 10),
+            // The page asks for its lists every five seconds.
+            (Self::Watched10k, true) => seconds(2, 10),
+            (Self::Watched10k, false) => seconds(3, 30),
             (_, true) => seconds(1, 2),
             (_, false) => seconds(2, 5),
         }

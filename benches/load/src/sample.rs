@@ -35,6 +35,10 @@ pub enum Measure {
     PeakGrowth,
     /// Growth of the server's resident memory for each idle connection, in KB of 1,024 bytes.
     IdleKilobytes,
+    /// Share of one core that the server used while nobody watched it, in percent.
+    UnwatchedBusy,
+    /// What an open admin page added to that, in percent of a core.
+    PageBusy,
     /// The server's resident memory before the load, settled, in MB.
     MegabytesBefore,
     /// The same once the load is over.
@@ -51,7 +55,7 @@ pub enum Measure {
 
 impl Measure {
     /// Every measure, in the table's order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::CpuPerDelivery,
         Self::OneThreadCpu,
         Self::ThreadsRatio,
@@ -67,6 +71,8 @@ impl Measure {
         Self::Admitted,
         Self::PeakGrowth,
         Self::IdleKilobytes,
+        Self::UnwatchedBusy,
+        Self::PageBusy,
         Self::MegabytesBefore,
         Self::MegabytesAfter,
         Self::MemoryRatio,
@@ -110,6 +116,8 @@ impl Measure {
             Self::Admitted => ("admitted", "admitted_handshakes", 0),
             Self::PeakGrowth => ("peak +MB", "peak_growth_mb", 1),
             Self::IdleKilobytes => ("KB/conn", "kb_per_idle_connection", 1),
+            Self::UnwatchedBusy => ("idle %", "unwatched_busy_percent", 2),
+            Self::PageBusy => ("page +%", "admin_page_busy_percent", 2),
             Self::MegabytesBefore => ("MB before", "resident_mb_before", 1),
             Self::MegabytesAfter => ("MB after", "resident_mb_after", 1),
             Self::MemoryRatio => ("× before", "resident_to_before", 2),

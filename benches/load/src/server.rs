@@ -26,6 +26,7 @@ const LOG_FOLDER: &str = "target/logs";
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    internal: SocketAddr,
     log: PathBuf,
 }
 
@@ -50,7 +51,8 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("starting {program}"))?;
-        let mut server = Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), log };
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut server = Self { child, address: local(port), internal: local(spare_port), log };
         server.wait_until_ready().map_err(|error| server.explain(error))?;
         Ok(server)
     }
@@ -59,6 +61,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for operators, of those that do.
+    #[must_use]
+    pub fn internal(&self) -> SocketAddr {
+        self.internal
     }
 
     /// Its process: the wrappers it is started through replace themselves by it.

@@ -11,6 +11,7 @@ mod polling;
 mod refused;
 mod settle;
 mod stalled;
+mod watched;
 
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,7 @@ pub fn run(scenario: Scenario, quick: bool, server: &Server, secret: &str) -> Re
         Scenario::Noisy => noisy::run(&mut swarm, server, connections, timing),
         Scenario::Stalled => stalled::run(&mut swarm, server, connections, timing),
         Scenario::Idle10k => idle::run(&mut swarm, server, connections),
+        Scenario::Watched10k => watched::run(&mut swarm, server, connections, timing),
         Scenario::Handshake | Scenario::HandshakeEs256 | Scenario::HandshakeRs256 => {
             handshake::run(&mut swarm, server, connections)
         }

@@ -100,11 +100,16 @@ mod tests {
 
     /// A follower of `feed` whose kernel takes little at a time, and its peer's end.
     async fn follower(feed: &Arc<Feed>, max_queued: usize) -> (OutletIo, TcpStream) {
+        follower_with(feed, max_queued, 4096).await
+    }
+
+    /// The same whose kernel takes about so many bytes for a peer that does not read.
+    async fn follower_with(feed: &Arc<Feed>, max_queued: usize, kernel: usize) -> (OutletIo, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, remote) = listener.accept().await.unwrap();
         tcp.writable().await.unwrap();
-        socket2::SockRef::from(&tcp).set_send_buffer_size(4096).unwrap();
+        socket2::SockRef::from(&tcp).set_send_buffer_size(kernel).unwrap();
         let limits = SlowReader { max_queued, max_stall: Duration::from_secs(10) };
         let outlet = Outlet::new(tcp, remote, limits, Arc::default(), Box::new(()));
         let sessions = Sessions::new(Arc::default(), Arc::new(DecisionLog::off(Arc::default())));
@@ -184,6 +189,23 @@ mod tests {
         let mut bytes = Vec::new();
         peer.read_to_end(&mut bytes).await.unwrap();
         assert!(bytes == [frame(0), frame(1), frame(2)].concat(), "{} bytes", bytes.len());
+    }
+
+    /// Nobody has had a turn to write: that is no fault of the peer's.
+    #[tokio::test]
+    async fn what_the_kernel_takes_makes_nobody_slow_however_much_comes_at_once() {
+        let feed = Arc::<Feed>::default();
+        let (io, _peer) = follower_with(&feed, 20 * FRAME, 1 << 20).await;
+        for number in 1..=100 {
+            let offer = io.0.offer_ours(&frame(number));
+            assert!(matches!(offer, Offer::Queued | Offer::NeedsFlush), "{number}: {offer:?}");
+        }
+        (101..=200).for_each(|number| {
+            feed.publish(Entry { frame: frame(number), except: None });
+        });
+        // As for somebody who has come less far than the others, for whom no batch is made.
+        assert_eq!(io.0.take(&feed, None, &[]), Offer::Queued);
+        assert_eq!(io.0.waiting(), 0);
     }
 
     #[tokio::test]

@@ -330,7 +330,8 @@ async fn no_client_takes_the_place_of_what_a_backend_publishes() {
     let (_, answer) = publish(&process, TOKEN, &format!(r#"{{"team":"red","payload":{published}}}"#)).await;
     assert_eq!(answer["recipients"], Value::Null);
     ann.emit(sent).await;
-    assert_eq!([ann.event().await, ann.event().await], [published, sent]);
+    let heard = within("both are heard", async { [ann.event().await, ann.event().await] }).await;
+    assert_eq!(heard, [published, sent]);
 }
 
 #[tokio::test]
@@ -349,4 +350,26 @@ async fn idempotency_keys_of_two_publishers_never_meet() {
     let first = publish_with(&process, TOKEN, "Idempotency-Key: x 1\r\n", body).await;
     let other = publish_with(&process, "the-token-of-api-x", "Idempotency-Key: 1\r\n", body).await;
     assert_eq!((first.status, other.status, other.header("idempotent-replayed")), (200, 200, None));
+}
+
+#[tokio::test]
+async fn what_observed_checks_would_refuse_is_published_and_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let settings = SETTINGS.replace("payload = \"typed\"", "payload = \"typed\"\nvalidation = \"observe\"");
+    let settings = format!("{settings}[decision_log]\npath = \"{}\"\n", path.display());
+    let process = Process::serve_in(&settings, &VARIABLES);
+    let (status, _) = publish(&process, TOKEN, r#"{"team":"red","payload":{"type":"no-such"}}"#).await;
+    assert_eq!(status, 200);
+    let line = || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.into_iter().find(|line| line["kind"] == "event")
+    };
+    until("a line", async || line().is_some()).await;
+    let line = line().unwrap();
+    assert_eq!(
+        (&line["by"], &line["outcome"], &line["code"], &line["recipients"]),
+        (&json!("api"), &json!("observed"), &json!("unknown_type"), &json!(0))
+    );
 }

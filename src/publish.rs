@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::config::policy::{EventPolicy, Publisher};
-use crate::decision_log::{Kind, Outcome, Record, Teams, Who};
-use crate::event::pipeline::PUBLISHERS;
-use crate::event::{Decision, EventId, Now, Refused};
+use crate::decision_log::Who;
+use crate::event::pipeline::{Labels, PUBLISHERS};
+use crate::event::{EventId, Now, Refused, record};
 use crate::internal::publish::{Publication, Published};
 use crate::message::Event;
 use crate::name::TEAMS;
@@ -21,9 +21,6 @@ use crate::reject::{Code, Name, Reject};
 /// Teams that one event may be published to.
 const MOST_TEAMS: usize = 64;
 
-/// What stands for the name of an event that was refused.
-const UNKNOWN: &str = "unknown";
-
 /// How logs and metrics call whoever brings the admin token.
 const ADMIN: &str = "admin";
 
@@ -31,6 +28,7 @@ const ADMIN: &str = "admin";
 pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Publication) -> Published {
     let (id, now) = (EventId::next(), Now::read());
     let edition = path.current.hold();
+    let who = || publisher.map_or(Who::Admin, |publisher| Who::Publisher(publisher.name.clone()));
     let of_key = |reject| Refused { reject, stage: PUBLISHERS };
     let outcome: Result<Published, Refused> = (|| {
         let teams = teams(publication, publisher).map_err(of_key)?;
@@ -41,7 +39,12 @@ pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Pu
         let decision = edition.pipeline.publish(&sender, &text, id, now, may)?;
         // Nobody here is its sender.
         let recipients = path.relay(sender.peer(), id, &decision, true, now);
-        record(path, publisher, id, now, Ok((&decision, recipients)));
+        if decision.observed.is_empty() && path.log.samples(id) {
+            path.log.write(record::accepted(who(), id, &decision, recipients, now));
+        }
+        for refused in decision.observed.iter().filter(|_| path.log.is_on()) {
+            path.log.write(record::observed(who(), id, &decision, refused, recipients, now));
+        }
         let teams = decision.teams.iter().map(|team| (*team).clone()).collect();
         Ok(Published::Accepted { id, teams, recipients })
     })();
@@ -53,7 +56,9 @@ pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Pu
         }
         Err(refused) => {
             path.metrics.refused(refused.reject.code);
-            record(path, publisher, id, now, Err(&refused));
+            if path.log.is_on() {
+                path.log.write(record::refused(who(), id, &refused, Labels::default(), now));
+            }
             Published::Refused(Box::new(refused.reject))
         }
     }
@@ -130,41 +135,4 @@ fn announcer(teams: Box<[Arc<str>]>) -> Peer {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         expires_at: None,
     }
-}
-
-fn record(
-    path: &EventPath,
-    publisher: Option<&Publisher>,
-    id: EventId,
-    now: Now,
-    outcome: Result<(&Decision<'_>, Option<usize>), &Refused>,
-) {
-    if !path.log.is_on() || outcome.is_ok() && !path.log.samples(id) {
-        return;
-    }
-    let who = publisher.map_or(Who::Admin, |publisher| Who::Publisher(publisher.name.clone()));
-    let record = Record {
-        id: Some(id),
-        // Names of a request's own choosing are not written down.
-        event: Some(Name::from(UNKNOWN)),
-        latency: Some(now.steady.elapsed()),
-        ..Record::new(Kind::Event, who, now.wall)
-    };
-    path.log.write(match outcome {
-        Ok((decision, recipients)) => Record {
-            outcome: Some(Outcome::Accepted),
-            event: Some(Name::from(decision.name)),
-            event_type: decision.kind.map(Into::into),
-            teams: Teams::of(decision.teams.iter().copied()),
-            recipients,
-            ..record
-        },
-        Err(refused) => Record {
-            outcome: Some(Outcome::Refused),
-            code: Some(refused.reject.code.as_str()),
-            stage: Some(refused.stage),
-            rule: refused.reject.rule.clone(),
-            ..record
-        },
-    });
 }

@@ -19,6 +19,10 @@ impl Stage for Authorize {
         Self::NAME
     }
 
+    fn judges_sender(&self) -> bool {
+        true
+    }
+
     fn check<'e>(&self, _: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
         if !cx.policy.publish.clients {
             let why = "clients only listen here; changes are announced by the application's server";

@@ -35,6 +35,12 @@ pub trait Stage: Send + Sync + 'static {
     /// A fixed name, under which refusals of this stage are counted.
     fn name(&self) -> &'static str;
 
+    /// Whether it judges who sends rather than what is sent. Then it is not asked of what a backend publishes, which is held to
+    /// its publisher's key instead.
+    fn judges_sender(&self) -> bool {
+        false
+    }
+
     /// Lets the event pass, or says why not.
     fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject>;
 }
@@ -56,9 +62,6 @@ pub struct Context<'e> {
     /// Who wants to know what each stage says; nobody on the event path.
     pub(super) trace: Option<&'e Trace>,
 }
-
-/// Stages that judge a client rather than an event. Publishers are held to their keys instead ([`PUBLISHERS`]).
-const OF_CLIENTS: [&str; 3] = [RateLimit::NAME, Authorize::NAME, Rules::NAME];
 
 /// What refusals are counted under that follow from a publisher's own key.
 pub const PUBLISHERS: &str = "publishers";
@@ -310,7 +313,7 @@ impl Pipeline {
         let no_name = || Reject::new(Code::UnknownEvent, "an event has a plain name");
         let mut event = Event::split(text).ok_or_else(|| refused(no_name(), Validate::NAME))?;
         let decided = (|| {
-            for stage in self.stages.iter().filter(|stage| !OF_CLIENTS.contains(&stage.name())) {
+            for stage in self.stages.iter().filter(|stage| !stage.judges_sender()) {
                 stage.check(&mut event, &cx).map_err(|reject| refused(reject, stage.name()))?;
             }
             may(&event).map_err(|reject| refused(reject, PUBLISHERS))?;

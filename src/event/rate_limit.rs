@@ -107,6 +107,10 @@ impl Stage for RateLimit {
         Self::NAME
     }
 
+    fn judges_sender(&self) -> bool {
+        true
+    }
+
     fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
         let buckets = cx.sender.buckets();
         for (at, (limit, bucket)) in self.own(buckets).enumerate() {

@@ -85,6 +85,10 @@ impl Stage for Rules {
         Self::NAME
     }
 
+    fn judges_sender(&self) -> bool {
+        true
+    }
+
     fn check<'e>(&self, event: &mut Event<'e>, cx: &Context<'e>) -> Result<(), Reject> {
         let Some(TypeRules { rules, fields }) = event.rules() else { return Ok(()) };
         let payload = &event.payload;

@@ -13,7 +13,7 @@ use socketioxide::socket::Socket;
 
 use crate::config::policy::RefusalDetail;
 use crate::connect::admission::Denied;
-use crate::decision_log::DecisionLog;
+use crate::decision_log::{DecisionLog, Who};
 use crate::edition::{Current, Edition};
 use crate::event::pipeline::Labels;
 use crate::event::sender::AfterRefusal;
@@ -131,7 +131,7 @@ impl EventEntry {
         self.path.metrics.events_accepted.inc();
         tracing::trace!(connection = %sender.peer().id(), event = %id, "waits for its sender's rate");
         if self.path.log.is_on() && self.may_have_line(sender, now) {
-            self.path.log.write(record::folded(sender.peer(), id, decision, &over, now));
+            self.path.log.write(record::folded(who(sender), id, decision, &over, now));
         }
         Ok(true)
     }
@@ -212,11 +212,11 @@ impl EventEntry {
         let log = &self.path.log;
         if decision.observed.is_empty() {
             if log.samples(id) {
-                log.write(record::accepted(sender.peer(), id, decision, heard, now));
+                log.write(record::accepted(who(sender), id, decision, heard, now));
             }
         } else if log.is_on() && self.may_have_line(sender, now) {
             for refused in &decision.observed {
-                log.write(record::observed(sender.peer(), id, decision, refused, heard, now));
+                log.write(record::observed(who(sender), id, decision, refused, heard, now));
             }
         }
     }
@@ -245,7 +245,7 @@ impl EventEntry {
             Value::Str(text, _) => edition.pipeline.labels(text, refused.stage),
             Value::Bytes(_) => Labels::default(),
         };
-        self.path.log.write(record::refused(sender.peer(), id, refused, labels, now));
+        self.path.log.write(record::refused(who(sender), id, refused, labels, now));
     }
 
     /// By the policy in force the sender may not stay. Its connection is closed once the answer is on its way.
@@ -318,6 +318,11 @@ fn binary(edition: &Edition, sender: &Sender, now: Now) -> Refused {
         reject: Reject::new(Code::InvalidPayload, "binary payloads are not relayed"),
         stage: STAGE,
     })
+}
+
+/// Whom the decision log names.
+fn who(sender: &Sender) -> Who {
+    Who::Peer(sender.peer().clone())
 }
 
 /// What an acknowledgement says.

@@ -1,10 +1,13 @@
 //! What the internal port tells of the process, beyond what each feature's own tests look at.
 
+use jsonwebtoken::Algorithm::ES256;
 use serde_json::json;
 
+use crate::harness::endpoint::{Answer, Endpoint};
 use crate::harness::polling::Polling;
 use crate::harness::websocket::RawSocket;
-use crate::harness::{Sidecar, member, mint};
+use crate::harness::{Sidecar, member, mint, until};
+use crate::keys::{P256, jwk, jwks};
 
 fn sessions(state: &str, transport: &str) -> String {
     format!("flowgate_session_states{{state=\"{state}\",transport=\"{transport}\"}}")
@@ -119,4 +122,26 @@ async fn readiness_keys_limits_and_the_runtime_are_told() {
     let _ben = RawSocket::join(sidecar.public, &member("ben", &["red"])).await;
     sidecar.stop();
     sidecar.until(draining, 1.0).await;
+}
+
+#[tokio::test]
+async fn the_age_of_fetched_keys_is_told_and_whether_there_are_any() {
+    let endpoint = Endpoint::start(Answer::Body(jwks(&[jwk(P256, "one", ES256)]))).await;
+    let nowhere = Endpoint::start(Answer::Body("no keys".into())).await;
+    let issuer = |name: &str, url: &str| {
+        format!(
+            "[[auth.issuers]]\nname = \"{name}\"\nissuer = \"https://{name}.example\"\nalgorithms = [\"ES256\"]\n\
+             jwks_url = \"{url}\"\ninsecure_http = true\n"
+        )
+    };
+    let settings = issuer("far", &endpoint.url.to_string()) + &issuer("gone", &nowhere.url.to_string());
+    let sidecar = Sidecar::start(&settings).await;
+    sidecar.until("flowgate_keys_present{issuer=\"far\"}", 1.0).await;
+    assert_eq!(sidecar.metric("flowgate_keys_present{issuer=\"gone\"}").await, 0.0);
+    let age = async || sidecar.metric("flowgate_keys_age_seconds{issuer=\"far\"}").await;
+    let first = age().await;
+    assert!(first >= 0.0);
+    until("they grow older", async || age().await > first).await;
+    // Configured keys have no age, nor has what was never fetched.
+    assert_eq!(sidecar.metrics("flowgate_keys_age_seconds").await.len(), 1);
 }

@@ -67,20 +67,34 @@ pub(super) struct Writer {
     file: Option<LogFile>,
     batch: Vec<u8>,
     lines: u64,
-    /// There while lines cannot be written.
+    /// There from when lines could not be written until a whole batch could.
     failing: Option<Failing>,
+    /// When the log was told last that they cannot.
+    said: Option<Instant>,
 }
 
+#[derive(Default)]
 struct Failing {
-    /// Lines that are missing from the file.
+    /// Lines that are missing from the file, which does not say so yet.
+    untold: u64,
+    /// All that are missing.
     lost: u64,
-    /// When the log was told last.
-    said: Option<Instant>,
+    /// Whether the log was told.
+    is_said: bool,
 }
 
 impl Writer {
     pub fn new(records: Receiver<Message>, orders: Arc<Orders>, metrics: Arc<Metrics>) -> Self {
-        Writer { records, orders, metrics, file: None, batch: Vec::new(), lines: 0, failing: None }
+        Writer {
+            records,
+            orders,
+            metrics,
+            file: None,
+            batch: Vec::new(),
+            lines: 0,
+            failing: None,
+            said: None,
+        }
     }
 
     /// Runs on a thread of its own until it is told to finish, or nobody is left to tell it anything.
@@ -175,15 +189,20 @@ impl Writer {
     }
 
     fn write_into(&mut self, file: &mut LogFile, lines: u64) {
-        if let Some(failing) = &self.failing {
+        if let Some(failing) = self.failing.as_mut().filter(|failing| failing.untold > 0) {
             if let Err(unwritten) = file.append(&failing.line()) {
                 return self.lose(file, lines, &unwritten.error);
             }
-            tracing::info!(lost = failing.lost, "the decision log is written again");
-            self.failing = None;
+            failing.untold = 0;
         }
         let kept = match file.append(&self.batch) {
-            Ok(()) => lines,
+            Ok(()) => {
+                // Where the disk is nearly full a short line has room and the next has none: only a whole batch counts.
+                if let Some(Failing { lost, is_said: true, .. }) = self.failing.take() {
+                    tracing::info!(lost, "the decision log is written again");
+                }
+                lines
+            }
             Err(unwritten) => {
                 self.lose(file, lines - unwritten.kept, &unwritten.error);
                 unwritten.kept
@@ -196,10 +215,12 @@ impl Writer {
     #[cold]
     fn lose(&mut self, file: &LogFile, lines: u64, error: &io::Error) {
         self.metrics.decision_dropped(DroppedLine::Unwritable, lines);
-        let failing = self.failing.get_or_insert(Failing { lost: 0, said: None });
+        let failing = self.failing.get_or_insert_default();
         failing.lost += lines;
-        if failing.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            failing.said = Some(Instant::now());
+        failing.untold += lines;
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            failing.is_said = true;
             tracing::error!(
                 path = %file.path().display(),
                 lost = failing.lost,
@@ -219,7 +240,7 @@ impl Writer {
 impl Failing {
     fn line(&self) -> Vec<u8> {
         let mut line = Vec::new();
-        dropped(DroppedLine::Unwritable, self.lost).write(&mut line);
+        dropped(DroppedLine::Unwritable, self.untold).write(&mut line);
         line
     }
 }

@@ -301,3 +301,30 @@ fn a_path_that_cannot_be_written_is_a_bad_configuration() {
         }
     }
 }
+
+/// The file is full and cannot be put aside: a short line, such as that which says how many are missing, has room for long,
+/// and what comes after it has none.
+#[tokio::test]
+async fn a_log_that_is_nearly_full_is_said_to_fail_once_and_not_again_with_each_short_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    fs::create_dir_all(folder.path().join("log.1/in-the-way")).unwrap();
+    let settings = format!(
+        "[decision_log]\npath = \"{}\"\nsample = 1\nmax_bytes = \"64KiB\"\nkeep = 1\n",
+        path.display()
+    );
+    let process = Process::serve(&settings);
+    let mut ann = RawSocket::join(process.public, &member("ann", &["red"])).await;
+    let lost = "flowgate_decision_log_dropped_total{reason=\"unwritable\"}";
+    while metric(process.internal, lost).await < 1_000.0 {
+        for _ in 0..50 {
+            ann.emit("1").await;
+        }
+        assert_eq!(ann.ask("1").await["ok"], true);
+    }
+    let said = |what: &str| process.log().matches(what).count();
+    let (fails, again) =
+        (said("the decision log cannot be written"), said("the decision log is written again"));
+    assert!((1..=2).contains(&fails) && again <= fails, "{fails} {again}\n{}", process.log());
+    assert!(fs::read_to_string(&path).unwrap().contains("\"unwritable\""));
+}

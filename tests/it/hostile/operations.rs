@@ -268,7 +268,10 @@ async fn row_35_a_full_disk_costs_the_decision_log_lines_and_nobody_else_anythin
     let attack = async {
         scene.until_at_least(lost, 100.0).await;
         assert!(scene.log().contains("the decision log cannot be written"), "{}", scene.log());
-        assert!(scene.log().matches("the decision log cannot be written").count() < 10);
+        // However often a short line has found room meanwhile.
+        for said in ["the decision log cannot be written", "the decision log is written again"] {
+            assert!(scene.log().matches(said).count() <= 2, "{}", scene.log());
+        }
         // Whole lines only, up to the last byte that the disk took.
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with('\n') && text.len() <= BLOCKS as usize * 512, "{}", text.len());

@@ -134,7 +134,7 @@ async fn the_age_of_fetched_keys_is_told_and_whether_there_are_any() {
              jwks_url = \"{url}\"\ninsecure_http = true\n"
         )
     };
-    let settings = issuer("far", &endpoint.url.to_string()) + &issuer("gone", &nowhere.url.to_string());
+    let settings = issuer("far", endpoint.url.as_ref()) + &issuer("gone", nowhere.url.as_ref());
     let sidecar = Sidecar::start(&settings).await;
     sidecar.until("flowgate_keys_present{issuer=\"far\"}", 1.0).await;
     assert_eq!(sidecar.metric("flowgate_keys_present{issuer=\"gone\"}").await, 0.0);

@@ -175,7 +175,7 @@ mod tests {
             assert_eq!(sample[measure], None);
             sample[measure] = Some(index as f64);
         }
-        assert_eq!(sample[Measure::Lost], Some(20.0));
+        assert_eq!(sample[Measure::Lost], Some((Measure::ALL.len() - 1) as f64));
     }
 
     #[test]

@@ -63,12 +63,28 @@ function folder(stage, name) {
 }
 
 /** The real nginx with the shipped configuration, in front of the server at that URL. */
-export async function nginx(stage, target) {
+export function nginx(stage, target) {
+  return nginxOf(stage, 'nginx/flowgate.conf', [['server 127.0.0.1:3000;', `server ${new URL(target).host};`]]);
+}
+
+/** The real nginx with the shipped configuration for several nodes, and with `changes` made to it, pairs of what stands there and what shall. */
+export function nginxOfNodes(stage, targets, changes = []) {
+  return nginxOf(stage, 'nginx/flowgate-nodes.conf', [...replaced(targets), ...changes]);
+}
+
+/** The two nodes that the shipped files name, and those that a test has. */
+function replaced(targets) {
+  const hosts = targets.map((target) => new URL(target).host);
+  if (hosts.length !== 2) throw new Error('the shipped files name two nodes');
+  return [
+    ['127.0.0.1:3000', hosts[0]],
+    ['127.0.0.1:3010', hosts[1]],
+  ];
+}
+
+async function nginxOf(stage, file, replacements) {
   const [home, port] = [folder(stage, 'nginx'), await freePort()];
-  const site = shipped('nginx/flowgate.conf', [
-    ['listen 80;', `listen 127.0.0.1:${port};`],
-    ['server 127.0.0.1:3000;', `server ${new URL(target).host};`],
-  ]);
+  const site = shipped(file, [['listen 80;', `listen 127.0.0.1:${port};`], ...replacements]);
   writeFileSync(path.join(home, 'site.conf'), site);
   const places = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${home}/${kind};`);
   const main = [
@@ -85,12 +101,18 @@ export async function nginx(stage, target) {
 }
 
 /** The real Caddy, likewise. It speaks plain HTTP here, since nobody signs a certificate for a test. */
-export async function caddy(stage, target) {
+export function caddy(stage, target) {
+  return caddyOf(stage, 'caddy/Caddyfile', [['127.0.0.1:3000', new URL(target).host]]);
+}
+
+/** The real Caddy with the shipped configuration for several nodes, likewise. */
+export function caddyOfNodes(stage, targets, changes = []) {
+  return caddyOf(stage, 'caddy/Caddyfile.nodes', [...replaced(targets), ...changes]);
+}
+
+async function caddyOf(stage, file, replacements) {
   const [home, port] = [folder(stage, 'caddy'), await freePort()];
-  const site = shipped('caddy/Caddyfile', [
-    ['app.example {', `http://127.0.0.1:${port} {`],
-    ['127.0.0.1:3000', new URL(target).host],
-  ]);
+  const site = shipped(file, [['app.example {', `http://127.0.0.1:${port} {`], ...replacements]);
   writeFileSync(path.join(home, 'Caddyfile'), `{\n\tadmin off\n}\n${site}`);
   const args = ['run', '--adapter', 'caddyfile', '--config', path.join(home, 'Caddyfile')];
   return serve(stage, port, 'caddy', args, { HOME: home, XDG_DATA_HOME: home, XDG_CONFIG_HOME: home });

@@ -340,7 +340,7 @@ impl WithheldReason {
     }
 }
 
-/// Why a client was told to fetch everything anew when it came in.
+/// Why a client is told to fetch everything anew: when it comes in, but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResyncReason {
     /// It does not say how far it has heard, and `relay.resync_on_connect` is on.
@@ -353,6 +353,8 @@ pub enum ResyncReason {
     TooOld,
     /// It has missed more than can wait for it.
     TooMuch,
+    /// It may have missed something that other nodes relayed.
+    Missed,
 }
 
 impl ResyncReason {
@@ -363,6 +365,7 @@ impl ResyncReason {
         ResyncReason::Unknown,
         ResyncReason::TooOld,
         ResyncReason::TooMuch,
+        ResyncReason::Missed,
     ];
 
     /// The label in metrics.
@@ -373,6 +376,7 @@ impl ResyncReason {
             ResyncReason::Unknown => "unknown",
             ResyncReason::TooOld => "too_old",
             ResyncReason::TooMuch => "too_much",
+            ResyncReason::Missed => "missed",
         }
     }
 }
@@ -807,9 +811,9 @@ impl Metrics {
         self.withheld[reason as usize].inc_by(deliveries);
     }
 
-    /// Counts a client that is told to fetch everything anew.
-    pub fn resynced(&self, reason: ResyncReason) {
-        self.resyncs[reason as usize].inc();
+    /// Counts clients that are told to fetch everything anew.
+    pub fn resynced(&self, reason: ResyncReason, clients: u64) {
+        self.resyncs[reason as usize].inc_by(clients);
     }
 
     /// Counts lines that the decision log lacks.
@@ -915,7 +919,7 @@ mod tests {
         }
         for (at, reason) in ResyncReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, at);
-            metrics.resynced(*reason);
+            metrics.resynced(*reason, 1);
         }
         let text = metrics.render().unwrap();
         let closes = CloseReason::ALL.iter().map(|reason| ("closes", reason.as_str(), 1));

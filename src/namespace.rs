@@ -55,6 +55,9 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     let (id, now) = (session.next_peer(), SystemTime::now());
     let edition = path.current.get();
     let admitted = edition.admission.admit(id, &session, auth.as_ref(), now).await;
+    if let (Ok(admitted), true) = (&admitted, path.bus.is_on()) {
+        path.bus.reach(&edition.admission.rooms(&admitted.peer)).await;
+    }
     match admitted.and_then(|admitted| seat(&session, admitted, &edition, path)) {
         Ok(seat) => {
             watch_disconnect(socket, seat.clone(), path.clone());

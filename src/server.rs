@@ -42,6 +42,7 @@ use crate::namespace;
 use crate::namespace::entry::EventPath;
 use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::publish;
+use crate::relay::bus::{Alone, Bus};
 use crate::relay::chronicle::Chronicle;
 use crate::relay::coalesce::Coalescer;
 use crate::relay::later::Later;
@@ -90,6 +91,7 @@ pub struct Server {
     sessions: Arc<Sessions>,
     coalescer: Arc<Coalescer>,
     later: Arc<Later>,
+    bus: Arc<dyn Bus>,
     current: Arc<Current>,
     live: Arc<Live>,
     log: Arc<DecisionLog>,
@@ -150,8 +152,9 @@ impl Builder {
         let metrics = Arc::new(Metrics::new());
         metrics.policy_in_force(&policy.hash, &policy.hash, SystemTime::now());
         let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
-        let rooms = Rooms::new(metrics.clone());
-        let chronicle = Chronicle::new(rooms.clone(), metrics.clone());
+        let bus: Arc<dyn Bus> = Arc::new(Alone);
+        let rooms = Rooms::new(metrics.clone(), bus.clone());
+        let chronicle = Chronicle::new(rooms.clone(), metrics.clone(), bus.clone());
         chronicle.set(&policy.relay);
         let coalescer = Coalescer::new(chronicle.clone(), &metrics);
         coalescer.set(policy.relay.coalesce).await;
@@ -183,6 +186,7 @@ impl Builder {
             current: current.clone(),
             rooms,
             chronicle,
+            bus: bus.clone(),
             coalescer: coalescer.clone(),
             later: later.clone(),
             metrics: metrics.clone(),
@@ -240,6 +244,7 @@ impl Builder {
             sessions,
             coalescer,
             later,
+            bus,
             current,
             live,
             log,
@@ -293,6 +298,8 @@ impl Server {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!(sessions = self.sessions.len(), "drain deadline passed; leaving anyway"),
         }
+        // What was accepted goes out whatever has become of the connections.
+        self.bus.leave().await;
         self.log.finish().await;
     }
 

@@ -119,7 +119,12 @@ impl Admission {
 
     /// Where an admitted peer listens, and what it hears there.
     pub fn listens(&self, peer: &Peer, now: SystemTime) -> Vec<Listening> {
-        self.audience.listens(peer, &rooms::of(peer, &self.policy.rooms), now)
+        self.audience.listens(peer, &self.rooms(peer), now)
+    }
+
+    /// The rooms in which this peer listens, each once.
+    pub fn rooms(&self, peer: &Peer) -> Vec<Arc<str>> {
+        rooms::of(peer, &self.policy.rooms)
     }
 
     /// The keys and their state, for readiness.

@@ -21,6 +21,7 @@ use crate::event::{Decision, EventId, Now, Refused, Sender, record};
 use crate::metrics::{CloseReason, LATENCY_OF_ONE_IN, Metrics};
 use crate::peer::{Peer, Standing};
 use crate::reject::{Code, Reject};
+use crate::relay::bus::Bus;
 use crate::relay::change::{Change, Key};
 use crate::relay::chronicle::Chronicle;
 use crate::relay::coalesce::Coalescer;
@@ -38,6 +39,8 @@ pub struct EventPath {
     pub rooms: Arc<Rooms>,
     /// Numbers and keeps what is relayed, where the policy says so.
     pub chronicle: Arc<Chronicle>,
+    /// Carries what is relayed to other nodes.
+    pub bus: Arc<dyn Bus>,
     /// Holds back for a moment what is to be relayed, where the policy says so.
     pub coalescer: Arc<Coalescer>,
     /// Holds back for longer what is over its sender's rate, where the policy says so.
@@ -63,14 +66,14 @@ impl EventPath {
             self.coalescer.hold(change(peer, id, decision, echo), now.steady);
             return None;
         }
-        if self.chronicle.is_on() {
+        if self.chronicle.is_wanted() {
             let change = change(peer, id, decision, echo);
             return Some(self.chronicle.tell(&change, Hearers::of(&change)));
         }
         let frame = Frame::new(decision.emit, &decision.payload);
         let except = (!echo).then(|| peer.id());
         let frames = decision.teams.iter().map(|team| (*team, &frame));
-        Some(self.rooms.broadcast(frames, &decision.topic, except, ()))
+        Some(self.rooms.broadcast(frames, Some(&decision.topic), except, ()))
     }
 }
 

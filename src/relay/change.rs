@@ -85,6 +85,11 @@ impl Key {
         Topic { kind: self.kind.as_deref().map(Cow::Borrowed), task_id }
     }
 
+    /// The name under which it was sent.
+    pub fn event(&self) -> &Arc<str> {
+        &self.event
+    }
+
     /// The teams that the change goes to.
     pub fn teams(&self) -> &[Arc<str>] {
         &self.teams

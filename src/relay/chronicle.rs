@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::bus::Bus;
 use super::change::Change;
 use super::frame::Frame;
 use super::held::Hearers;
@@ -32,13 +33,14 @@ pub struct Chronicle {
     metrics: Arc<Metrics>,
     is_on: AtomicBool,
     history: Mutex<History>,
+    bus: Arc<dyn Bus>,
 }
 
 impl Chronicle {
-    /// Off, with nothing remembered.
-    pub fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Off, with nothing remembered. What it relays is given to the bus too.
+    pub fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>, bus: Arc<dyn Bus>) -> Arc<Self> {
         let history = Mutex::new(History::new(None));
-        Arc::new(Chronicle { rooms, metrics, is_on: AtomicBool::new(false), history })
+        Arc::new(Chronicle { rooms, metrics, is_on: AtomicBool::new(false), history, bus })
     }
 
     /// Goes by these settings from now on. What was relayed while it was off has no place, so that positions from before that
@@ -55,18 +57,41 @@ impl Chronicle {
     }
 
     /// Whether changes are to be given to [`Chronicle::tell`] rather than to the rooms.
-    pub fn is_on(&self) -> bool {
+    pub fn is_wanted(&self) -> bool {
+        self.is_on() || self.bus.is_on()
+    }
+
+    fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Acquire)
     }
 
-    /// Hands a change to those that are to hear it. Returns to how many.
+    /// Hands a change to those that are to hear it, and to the bus. Returns to how many of this node.
     pub fn tell(&self, change: &Change, hearers: Hearers) -> usize {
+        // One member's alone is no news to other nodes: they hear the later change in whose place it is.
+        let bus = (!matches!(hearers, Hearers::Only(_))).then_some(&*self.bus);
+        self.relay(change, hearers, bus)
+    }
+
+    /// Hands a change that another node has relayed to those who are to hear it here. Returns to how many.
+    pub fn hear(&self, change: &Change) -> usize {
+        self.relay(change, Hearers::All, None)
+    }
+
+    fn relay(&self, change: &Change, hearers: Hearers, bus: Option<&dyn Bus>) -> usize {
         let teams = change.key.teams();
         if !self.is_on() {
             let frame = Frame::new(&change.emit, &change.payload);
-            return self.hand_over(teams.iter().map(|team| (team, &frame)), change, hearers, ());
+            let heard = self.hand_over(teams.iter().map(|team| (team, &frame)), change, hearers, ());
+            if let Some(bus) = bus {
+                bus.publish(change);
+            }
+            return heard;
         }
         let mut history = self.history.lock();
+        if let Some(bus) = bus {
+            // Under the lock, so that other nodes have this node's changes in the order of its history.
+            bus.publish(change);
+        }
         let at = SystemTime::now();
         let seqs = history.note(change, at, Instant::now());
         self.count(&history);
@@ -86,8 +111,8 @@ impl Chronicle {
     ) -> usize {
         let topic = change.key.topic();
         match hearers {
-            Hearers::All => self.rooms.broadcast(told, &topic, None, order),
-            Hearers::Except(sender) => self.rooms.broadcast(told, &topic, Some(sender), order),
+            Hearers::All => self.rooms.broadcast(told, Some(&topic), None, order),
+            Hearers::Except(sender) => self.rooms.broadcast(told, Some(&topic), Some(sender), order),
             Hearers::Only(member) => usize::from(self.rooms.tell(told, &topic, member, order)),
         }
     }
@@ -119,13 +144,25 @@ impl Chronicle {
                 frames
             }
             Err(reason) => {
-                self.metrics.resynced(reason);
+                self.metrics.resynced(reason, 1);
                 let reason = reason.as_str();
                 tracing::debug!(connection = %member.id(), reason, "is told to fetch everything anew");
                 notices(policy, self.is_on().then(|| history.position()))
             }
         });
         self.rooms.join(listening, member)
+    }
+
+    /// Tells every member of these rooms, once, to fetch everything anew: they may have missed something that other nodes relayed.
+    /// Returns how many were told.
+    pub fn resync(&self, rooms: &[Arc<str>], policy: &Policy) -> usize {
+        let history = self.history.lock();
+        let mut told = 0;
+        for notice in notices(policy, self.is_on().then(|| history.position())) {
+            told = self.rooms.broadcast(rooms.iter().map(|room| (room, &notice)), None, None, ());
+        }
+        self.metrics.resynced(ResyncReason::Missed, told as u64);
+        told
     }
 
     /// Lets go of what is too old to be kept.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use smallvec::{SmallVec, smallvec};
 use socketioxide::socket::Socket;
 
+use super::bus::Bus;
 use super::flusher::{Flusher, SLICE};
 use super::frame::Frame;
 use super::member::{Member, Round};
@@ -27,6 +28,7 @@ pub struct Rooms {
     flusher: Flusher,
     traffic: Traffic,
     metrics: Arc<Metrics>,
+    bus: Arc<dyn Bus>,
 }
 
 /// A member's place in its rooms; dropping it leaves them all.
@@ -37,13 +39,14 @@ pub struct Membership {
 }
 
 impl Rooms {
-    /// No rooms yet. Must be called on a runtime, which will flush.
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    /// No rooms yet; the bus hears of those that come and go. Must be called on a runtime, which will flush.
+    pub fn new(metrics: Arc<Metrics>, bus: Arc<dyn Bus>) -> Arc<Self> {
         Arc::new(Rooms {
             by_name: Mutex::default(),
             flusher: Flusher::start(),
             traffic: Traffic::default(),
             metrics,
+            bus,
         })
     }
 
@@ -52,7 +55,7 @@ impl Rooms {
         let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();
         for Listening { room, hears } in listening {
-            to_flush.extend(by_name.entry(room.clone()).or_default().add(member, hears));
+            to_flush.extend(self.room(&mut by_name, room).add(member, hears));
         }
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.peers.inc();
@@ -63,20 +66,28 @@ impl Rooms {
         Membership { rooms: self.clone(), names, id: member.id() }
     }
 
+    /// The room of this name, where somebody is about to join.
+    fn room<'r>(&self, by_name: &'r mut HashMap<Arc<str>, Arc<Room>>, name: &Arc<str>) -> &'r Arc<Room> {
+        by_name.entry(name.clone()).or_insert_with(|| {
+            self.bus.opened(name);
+            Arc::default()
+        })
+    }
+
     /// Lets a member that has joined hear what has waited for it and what comes.
     pub fn enter(&self, member: &Member, socket: &Arc<Socket>) {
         self.flusher.want(&mut member.enter(socket));
     }
 
-    /// Hands the frame of a room to every member that hears of `topic` there, to each member of several rooms once, except
-    /// one. Returns to how many.
+    /// Hands the frame of a room to every member that hears of `topic` there, or whatever it hears without one, to each member
+    /// of several rooms once, except one. Returns to how many.
     ///
     /// Every queue has it when this returns, so that a member of two teams hears two senders' events in one order;
     /// only the writing is sliced. `order` is what whoever tells has locked for it, and is let go once every queue has it.
     pub fn broadcast<'n>(
         &self,
         frames: impl IntoIterator<Item = (&'n Arc<str>, &'n Frame)> + Clone,
-        topic: &Topic<'_>,
+        topic: Option<&Topic<'_>>,
         except: Option<PeerId>,
         order: impl Sized,
     ) -> usize {
@@ -103,7 +114,7 @@ impl Rooms {
                 self.flusher.want_room(&rooms[feed.room].0, feed.group, now, feed.is_full, &mut few);
             }
         }
-        if told.withheld {
+        if let (true, Some(topic)) = (told.withheld, topic) {
             self.count_withheld(&rooms, topic, except, &told.feeds, told.seen);
         }
         told.members
@@ -138,7 +149,7 @@ impl Rooms {
     fn publish(
         &self,
         rooms: &[(Arc<Room>, &Frame)],
-        topic: &Topic<'_>,
+        topic: Option<&Topic<'_>>,
         except: Option<PeerId>,
         round: &mut Round,
     ) -> Told {
@@ -148,7 +159,7 @@ impl Rooms {
         let mut handed: SmallVec<[_; 1]> = SmallVec::new();
         for (room, members) in all.iter().enumerate() {
             for (number, group) in members.groups().filter(|(_, group)| !group.is_empty()) {
-                let hearing = group.hears().judge(topic);
+                let hearing = topic.map_or(Hearing::Heard, |topic| group.hears().judge(topic));
                 if !hearing.is_heard() {
                     told.withheld = true;
                     continue;
@@ -269,10 +280,10 @@ impl Rooms {
         let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();
         for Listening { room, hears } in to {
-            to_flush.extend(by_name.entry(room.clone()).or_default().add(member, hears));
+            to_flush.extend(self.room(&mut by_name, room).add(member, hears));
         }
         for name in from.iter().filter(|name| !to.iter().any(|one| one.room == **name)) {
-            Self::leave_one(&mut by_name, name, member.id(), &mut to_flush);
+            self.leave_one(&mut by_name, name, member.id(), &mut to_flush);
         }
         self.metrics.rooms.set(by_name.len() as i64);
         self.metrics.members.inc_by(to.len() as i64 - from.len() as i64);
@@ -284,7 +295,7 @@ impl Rooms {
         let mut to_flush = Vec::new();
         let mut by_name = self.by_name.lock();
         for name in names {
-            Self::leave_one(&mut by_name, name, id, &mut to_flush);
+            self.leave_one(&mut by_name, name, id, &mut to_flush);
         }
         self.metrics.rooms.set(by_name.len() as i64);
         drop(by_name);
@@ -292,6 +303,7 @@ impl Rooms {
     }
 
     fn leave_one(
+        &self,
         by_name: &mut HashMap<Arc<str>, Arc<Room>>,
         name: &Arc<str>,
         id: PeerId,
@@ -302,6 +314,7 @@ impl Rooms {
         to_flush.extend(outlet);
         if is_empty {
             by_name.remove(name);
+            self.bus.closed(name);
         }
     }
 }

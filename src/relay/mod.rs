@@ -7,8 +7,10 @@
 //! is where those wait that are over their sender's rate. [`traffic`] adds up what goes through each room.
 //!
 //! All of them are relayed from the [`chronicle`], which where the policy wants it gives each its [`meta`] and keeps it in a
-//! [`history`] for those who come back and say [`since`] when they have heard nothing.
+//! [`history`] for those who come back and say [`since`] when they have heard nothing. From there the [`bus`] carries them to
+//! other nodes, and what those relay comes in there.
 
+pub mod bus;
 pub mod change;
 pub mod chronicle;
 pub mod coalesce;

@@ -177,6 +177,16 @@ scenario('connections: who is there, filters, and disconnecting one behind a con
   await ann.happened('disconnect');
   await ann.happened('connect', 2);
   assert.equal(ben.all('disconnect').length, 0);
+
+  // Whoever is connected twice is closed twice.
+  const again = await stage.member(admin.server.url, 'ann', 'design');
+  await admin.rows(4);
+  await admin.row('ann').first().getByRole('button', { name: /every connection of user ann/ }).click();
+  await admin.answer('Disconnect all');
+  await admin.told(/Closed 2 connections\./);
+  await again.happened('disconnect');
+  await ann.happened('disconnect', 2);
+  assert.equal(ben.all('disconnect').length, 0);
 });
 
 scenario('teams: members and rates, and disconnecting all of one', async (stage) => {

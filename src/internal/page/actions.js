@@ -25,7 +25,7 @@ export function disconnectOne({ id, subject }, done) {
 /** All of a user, a team or an address: `what` is one of these words. */
 export function disconnectAll(what, name, done) {
   confirm({
-    title: `Disconnect everybody of ${what} ${name}?`,
+    title: `Disconnect all connections of ${what} ${name}?`,
     text: `All connections of this ${what} are closed. ${COMES_BACK}`,
     action: 'Disconnect all',
     fields: [REASON],

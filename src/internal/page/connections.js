@@ -52,6 +52,7 @@ export class Connections extends Listing {
     const actions = make('div', { class: 'row-actions' },
       button('Disconnect', `Disconnect ${name}, connection ${id}`, () => disconnectOne(connection, this.again)),
       subject && button('Revoke', `Revoke the tokens of ${subject}`, () => revokeAll('subject', subject, this.again), 'danger'),
+      subject && button('All', `All: disconnect every connection of user ${subject}`, () => disconnectAll('user', subject, this.again), 'plain'),
       button('All here', `All here: disconnect everybody of address ${address}`, () => disconnectAll('address', address, this.again), 'plain'));
     const element = row(COLUMNS, [cells.who, cells.teams, make('code', {}, address), cells.transport, cells.since, cells.expires, actions]);
     element.cells_ = cells;

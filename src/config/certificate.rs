@@ -99,7 +99,7 @@ impl Certificate {
             }
             Err(Error::InconsistentKeys(_)) => Err(wrong(
                 Which::Key,
-                "this is not the key of the first certificate in server.tls.certificate_file",
+                "this is not the key of the first certificate in certificate_file",
                 "give the key that the certificate was made for, and put that certificate before those of its authorities",
             )),
             Err(_) => Err(wrong(

@@ -17,6 +17,11 @@ use super::policy::Policy;
 /// How much of a digest is the hash that people read: 48 bits, as in short commit ids.
 const HASH_BYTES: usize = 6;
 
+/// What each of several nodes has of its own, though all of them act by one policy: how it is called, where it listens and where
+/// it keeps its files. It does not go into the hash.
+const OWN: &[&str] =
+    &["bus.node", "decision_log.path", "internal.listen", "revocation.store", "server.listen"];
+
 /// A SHA-256.
 pub(super) type Digest = [u8; 32];
 
@@ -93,7 +98,9 @@ impl Content {
             }
         };
         for (key, exact, shown) in effective.settings() {
-            note("setting", &key, shown.as_bytes());
+            if !OWN.contains(&&*key) {
+                note("setting", &key, shown.as_bytes());
+            }
             settings.insert(key, sha256(exact.as_bytes()));
         }
         let files: BTreeMap<&str, &NamedFile> = files.iter().map(|file| (&*file.key, file)).collect();
@@ -113,8 +120,8 @@ impl Content {
         Content { settings, files, hash: hash.into() }
     }
 
-    /// A short name of the policy: the beginning of a SHA-256 over every setting, the content of schemas and the public keys. No
-    /// secret goes into it, so that it can stand in logs.
+    /// A short name of the policy: the beginning of a SHA-256 over every setting but those that are each node's own, the content of
+    /// schemas and the public keys. No secret goes into it, so that it can stand in logs.
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
     }
@@ -217,6 +224,17 @@ secret_file = "secret"
         assert_eq!(changes(&first, &other_secret), ["changed auth.issuers[name=\"app\"].secret_file"]);
         assert_ne!(content("[refusals]\ndetail = \"full\"", "first secret").hash(), first.hash());
         assert!(!format!("{first:?}").contains("secret"));
+    }
+
+    /// Nodes that act by one policy have one hash.
+    #[test]
+    fn what_is_a_nodes_own_is_a_change_and_not_in_the_hash() {
+        let on = |settings: &str| content(settings, "s");
+        let (one, two) = (on("[bus]\nnode = \"a\""), on("[bus]\nnode = \"b\""));
+        assert_eq!((one.hash(), changes(&one, &two)), (two.hash(), vec!["changed bus.node".to_owned()]));
+        assert_eq!(on("[server]\nlisten = \"127.0.0.1:4000\"").hash(), one.hash());
+        assert_ne!(on("[server]\npath = \"/elsewhere/\"").hash(), one.hash());
+        assert_ne!(on("[bus.redis]\nprefix = \"other\"").hash(), one.hash());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! one is enough not to start.
 
 pub mod admin_token;
+pub mod bus;
 pub mod certificate;
 mod compile;
 pub mod content;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::admin_token::AdminToken;
+use super::bus::Bus;
 use super::certificate::Certificate;
 use super::effective::Effective;
 use super::expression::{Expression, Fields};
@@ -51,6 +52,8 @@ pub struct Policy {
     pub labels: Vec<Label>,
     /// Who sends beside clients, and whether those may.
     pub publish: Publish,
+    /// How several nodes share their teams.
+    pub bus: Bus,
     /// Where decisions are written down; `None` where they are not.
     pub decision_log: Option<DecisionLog>,
     /// Whether the files that it was made of are watched.

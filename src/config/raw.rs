@@ -25,6 +25,7 @@ pub(super) struct Raw {
     #[serde(default)]
     pub audience: Vec<Audience>,
     pub publish: Publish,
+    pub bus: Bus,
     pub decision_log: DecisionLog,
     pub reload: Reload,
     pub drain: Drain,
@@ -304,6 +305,40 @@ pub(super) struct Publisher {
     pub token_env: Option<OneOrMany>,
     pub teams: Option<Vec<String>>,
     pub types: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bus {
+    pub driver: String,
+    pub node: Option<String>,
+    pub max_queued: Size,
+    pub redis: Redis,
+    #[serde(default)]
+    pub hmac: Hmac,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Redis {
+    pub url: OneOrMany,
+    pub cluster: bool,
+    pub prefix: String,
+    pub username: Option<String>,
+    pub password_env: Option<String>,
+    pub password_file: Option<String>,
+    pub ca_file: Option<String>,
+    pub certificate_file: Option<String>,
+    pub key_file: Option<String>,
+    pub connect_timeout: String,
+    pub response_timeout: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hmac {
+    pub secret_env: Option<OneOrMany>,
+    pub secret_file: Option<OneOrMany>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -60,6 +60,7 @@ const SECTIONS: Keys = &[
     ("rules", Entries { by: "name", entry: &Table(RULE) }),
     ("audience", Entries { by: "name", entry: &Table(AUDIENCE) }),
     ("publish", Table(PUBLISH)),
+    ("bus", Table(BUS)),
     ("decision_log", Table(DECISION_LOG)),
     ("reload", Table(&[("watch", Boolean)])),
     ("drain", Table(&[("spread", Text), ("deadline", Text)])),
@@ -164,6 +165,28 @@ const PUBLISH: Keys = &[
             entry: &Table(&[("name", Text), ("token_env", TextOrTexts), ("teams", Texts), ("types", Texts)]),
         },
     ),
+];
+
+const BUS: Keys = &[
+    ("driver", Text),
+    ("node", Text),
+    ("max_queued", Size),
+    ("redis", Table(REDIS)),
+    ("hmac", Table(&[("secret_env", TextOrTexts), ("secret_file", TextOrTexts)])),
+];
+
+const REDIS: Keys = &[
+    ("url", TextOrTexts),
+    ("cluster", Boolean),
+    ("prefix", Text),
+    ("username", Text),
+    ("password_env", Text),
+    ("password_file", Text),
+    ("ca_file", Text),
+    ("certificate_file", Text),
+    ("key_file", Text),
+    ("connect_timeout", Text),
+    ("response_timeout", Text),
 ];
 
 impl Shape {

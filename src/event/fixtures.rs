@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::bus::{Bus, Driver};
 use crate::config::policy::*;
 use crate::peer::{Peer, PeerId, Standing};
 
@@ -110,6 +111,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
         audience: Vec::new(),
         labels: ["any", "database-change"].map(|event| Label { event: event.into(), kind: "".into() }).into(),
         publish: Publish { clients: true, publishers: Vec::new() },
+        bus: Bus { driver: Driver::None, node: "here".into(), max_queued: 8 << 20, hmac: Vec::new() },
         decision_log: None,
         watch: false,
         drain: Drain { spread: second, deadline: second },

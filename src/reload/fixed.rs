@@ -12,6 +12,7 @@ const FIXED: &[&str] = &[
     "internal.listen",
     "limits.payload.hard_max_bytes",
     "revocation",
+    "bus",
 ];
 
 /// A problem for each change that needs a restart. The whole of a policy with such a change is refused: half of a policy is
@@ -48,7 +49,8 @@ mod tests {
             let change = Change { key: key.into(), change: Kind::Changed };
             problems(&[change], |_| "a.toml".into()).first().map(|problem| problem.key.clone())
         };
-        for key in ["server.listen", "server.tls.key_file", "limits.payload.hard_max_bytes"] {
+        for key in ["server.listen", "server.tls.key_file", "limits.payload.hard_max_bytes", "bus.redis.url"]
+        {
             assert_eq!(refused(key).as_deref(), Some(key));
         }
         for key in ["server.allowed_origins", "limits.payload.max_bytes", "server.listens", "auth.mode"] {

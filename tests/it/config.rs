@@ -1,5 +1,6 @@
 //! Configuration from files, environment and flags: what is merged, what is refused, and in which words.
 
+mod bus;
 mod hostile;
 mod layers;
 mod refused;

@@ -2,11 +2,13 @@
 
 mod audience;
 mod auth;
+mod bus;
 mod decision_log;
 mod events;
 mod keys;
 mod limits;
 mod publish;
+mod redis;
 mod relay;
 mod replay;
 mod revocation;
@@ -92,6 +94,8 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let audience = audience::compile(&raw.audience, events.as_ref(), &doors, &mut report);
     let admin_token = internal.as_ref().and_then(|internal| internal.admin_token.as_ref());
     let publish = publish::compile(&raw.publish, events.as_ref(), admin_token, &mut report);
+    let payload = limits.as_ref().map(|limits| limits.payload);
+    let bus = bus::compile(&raw.bus, payload, &mut report);
     let decision_log = decision_log::compile(&raw.decision_log, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
@@ -112,6 +116,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             audience: audience?,
             labels: labels?,
             publish: publish?,
+            bus: bus?,
             decision_log: decision_log?,
             watch: raw.reload.watch,
             drain: drain?,

@@ -336,6 +336,8 @@ async fn a_bad_configuration_and_one_that_needs_a_restart_change_nothing() {
         ("[internal]\nlisten = \"127.0.0.1:1\"", "internal.listen"),
         ("[limits.payload]\nhard_max_bytes = \"128KiB\"", "limits.payload.hard_max_bytes"),
         ("[revocation]\ncapacity = 9", "revocation.capacity"),
+        ("[bus]\nnode = \"other\"", "bus.node"),
+        ("[bus.redis]\nprefix = \"other\"", "bus.redis.prefix"),
     ] {
         let said = scene.refused(&format!("{settings}\n[refusals]\ndetail = \"full\"")).await;
         let place = format!("{}: {key}: ", scene.path("2.toml").display());
@@ -343,7 +345,7 @@ async fn a_bad_configuration_and_one_that_needs_a_restart_change_nothing() {
     }
     assert_eq!(ann.ask_as("x", "1").await, json!({ "ok": false, "code": "unknown_event" }));
     assert_eq!(hash().await, first);
-    assert_eq!(scene.sidecar.metric(&reloads("refused")).await, 7.0);
+    assert_eq!(scene.sidecar.metric(&reloads("refused")).await, 9.0);
     assert_eq!(scene.sidecar.metric("flowgate_policy_current").await, 0.0);
     assert_eq!(scene.sidecar.metric(&format!("flowgate_policy_info{{hash=\"{first}\"}}")).await, 1.0);
     scene.write("2.toml", "# as before");

@@ -1,26 +1,64 @@
 //! Ids by which an acknowledgement, the logs and later a replay speak of one event.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The id of one event, given when it arrives: unique within the process, and, by the time of its start, among restarts.
+/// Random bits in a [`Run`], so that processes that start in the same microsecond are told apart.
+const RANDOM_BITS: u32 = 12;
+
+/// One run of one process, of all that ever were: the microseconds from 1970 to its start, and random bits below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run(u64);
+
+/// The id of one event, given when it arrives: unique within the process, and, by its run, among all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {
-    started: u64,
+    origin: Run,
     number: u64,
+}
+
+impl Run {
+    /// This process's.
+    pub fn this() -> Self {
+        static THIS: LazyLock<Run> = LazyLock::new(|| {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            // Seeded by the system, once a process.
+            let random = RandomState::new().hash_one(std::process::id());
+            Run(((since_epoch.as_micros() as u64) << RANDOM_BITS) | (random >> (u64::BITS - RANDOM_BITS)))
+        });
+        *THIS
+    }
+
+    /// The run that is written so.
+    pub fn parse(text: &str) -> Option<Self> {
+        hexadecimal(text).map(Run)
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
 }
 
 impl EventId {
     /// The next unused id.
     pub fn next() -> Self {
-        static STARTED: LazyLock<u64> = LazyLock::new(|| {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            since_epoch.as_micros() as u64
-        });
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        EventId { started: *STARTED, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+        EventId { origin: Run::this(), number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The run of the process that gave it.
+    pub fn origin(self) -> Run {
+        self.origin
+    }
+
+    /// Whether this process gave it.
+    pub fn is_ours(self) -> bool {
+        self.origin == Run::this()
     }
 
     /// Whether it is one in so many. They are spread evenly over all events, and over every second or third of them: what comes
@@ -31,8 +69,8 @@ impl EventId {
 
     /// The id that is written so, of this process or of another.
     pub fn parse(text: &str) -> Option<Self> {
-        let (started, number) = text.split_once('-')?;
-        Some(EventId { started: hexadecimal(started)?, number: hexadecimal(number)? })
+        let (origin, number) = text.split_once('-')?;
+        Some(EventId { origin: Run::parse(origin)?, number: hexadecimal(number)? })
     }
 
     /// Its number within the process.
@@ -43,7 +81,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.started, self.number)
+        write!(f, "{}-{:x}", self.origin, self.number)
     }
 }
 
@@ -61,10 +99,26 @@ mod tests {
     fn one_in_so_many_is_met_whatever_comes_by_turns() {
         for turns in 1..=10_u64 {
             for first in 0..turns {
-                let of_one = (0..800).map(|at| EventId { started: 0, number: 7_000 + first + at * turns });
+                let of_one =
+                    (0..800).map(|at| EventId { origin: Run(0), number: 7_000 + first + at * turns });
                 let met = of_one.filter(|id| id.is_one_in(8)).count();
                 assert!((90..=110).contains(&met), "{met} of every {turns}");
             }
         }
+    }
+
+    #[test]
+    fn a_run_is_in_each_of_its_ids_and_reads_as_it_is_written() {
+        let (one, other) = (EventId::next(), EventId::next());
+        assert!(one != other && one.origin() == other.origin() && one.is_ours());
+        assert_eq!(one.origin(), Run::this());
+        assert_eq!(EventId::parse(&one.to_string()), Some(one));
+        assert_eq!(Run::parse(&Run::this().to_string()), Some(Run::this()));
+        assert_eq!(Run::this().to_string().len(), 16, "the time has all of its bits");
+        let started = UNIX_EPOCH + std::time::Duration::from_micros(Run::this().0 >> RANDOM_BITS);
+        let ago = SystemTime::now().duration_since(started).unwrap();
+        assert!(ago < std::time::Duration::from_secs(3600), "{ago:?}");
+        let elsewhere = EventId::parse("1-2").unwrap();
+        assert!(!elsewhere.is_ours() && elsewhere.origin() == Run::parse("1").unwrap());
     }
 }

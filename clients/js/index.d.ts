@@ -2,10 +2,10 @@ import type { Socket } from 'socket.io-client';
 
 /** What flowgate says of an event, with `relay.meta = true`. */
 export interface Meta {
-  /** The id that the sender's acknowledgement carried. */
+  /** The id that the sender's acknowledgement carried; behind an `@`, where flowgate has several nodes, more that is for flowgate alone. */
   readonly id: string;
-  /** Counts what is relayed to the team. */
-  readonly seq: number;
+  /** Counts what the client's node relays to the team; `null` where that node has not counted it. */
+  readonly seq: number | null;
   /** The team through which it is heard. */
   readonly team: string;
   /** The sender's subject; `null` where nobody was asked who they are. */

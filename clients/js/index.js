@@ -4,8 +4,8 @@
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
 
-/** Only flowgate's own notice has no number: a change of that type has one, or comes with nothing beside it where meta is off. */
-const isNotice = (change, meta) => change?.type === 'resync' && (meta === undefined || meta.seq === null);
+/** Only flowgate's own notice is of no team: a change of that type is of one, or comes with nothing beside it where meta is off. */
+const isNotice = (change, meta) => change?.type === 'resync' && (meta === undefined || meta.team === null);
 
 /** See index.d.ts. */
 export function follow(socket, options) {

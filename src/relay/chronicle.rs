@@ -21,6 +21,7 @@ use super::member::Member;
 use super::meta::Meta;
 use super::since::{Position, Since};
 use crate::config::policy::{Policy, Relay};
+use crate::event_id::EventId;
 use crate::hears::Listening;
 use crate::metrics::{Metrics, ResyncReason};
 
@@ -39,7 +40,7 @@ pub struct Chronicle {
 impl Chronicle {
     /// Off, with nothing remembered. What it relays is given to the bus too.
     pub fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>, bus: Arc<dyn Bus>) -> Arc<Self> {
-        let history = Mutex::new(History::new(None));
+        let history = Mutex::new(History::new(EventId::next(), None));
         Arc::new(Chronicle { rooms, metrics, is_on: AtomicBool::new(false), history, bus })
     }
 
@@ -50,7 +51,7 @@ impl Chronicle {
         if relay.meta && self.is_on() {
             history.set_bounds(relay.history);
         } else {
-            *history = History::new(relay.history);
+            *history = History::new(EventId::next(), relay.history);
         }
         self.is_on.store(relay.meta, Ordering::Release);
         self.count(&history);
@@ -96,9 +97,9 @@ impl Chronicle {
         let seqs = history.note(change, at, Instant::now());
         self.count(&history);
         // Each team's own: who is in one of them is not told of the others.
-        let told = teams.iter().zip(&seqs);
+        let (told, on) = (teams.iter().zip(&seqs), history.run());
         let frames: SmallVec<[Frame; 1]> =
-            told.map(|(team, seq)| history::frame(change, team, *seq, at)).collect();
+            told.map(|(team, seq)| history::frame(change, on, team, *seq, at)).collect();
         self.hand_over(teams.iter().zip(&frames), change, hearers, history)
     }
 
@@ -156,13 +157,23 @@ impl Chronicle {
     /// Tells every member of these rooms, once, to fetch everything anew: they may have missed something that other nodes relayed.
     /// Returns how many were told.
     pub fn resync(&self, rooms: &[Arc<str>], policy: &Policy) -> usize {
-        let history = self.history.lock();
+        let mut history = self.history.lock();
+        // For those who are away just now.
+        history.note_gap(rooms);
         let mut told = 0;
         for notice in notices(policy, self.is_on().then(|| history.position())) {
             told = self.rooms.broadcast(rooms.iter().map(|room| (room, &notice)), None, None, ());
         }
         self.metrics.resynced(ResyncReason::Missed, told as u64);
         told
+    }
+
+    /// Notes that what other nodes tell these rooms is heard from now on. What they told before this was not, so that whoever
+    /// was here earlier and comes back cannot be told what it has missed.
+    pub fn hears_from_now(&self, rooms: &[Arc<str>]) {
+        if self.is_on() {
+            self.history.lock().note_gap(rooms);
+        }
     }
 
     /// Lets go of what is too old to be kept.

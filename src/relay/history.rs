@@ -1,9 +1,9 @@
 //! What was relayed of late, for those who come back: numbered for each team, in one order, and kept within bounds.
 //!
-//! There is one order of everything that is relayed while `relay.meta` is on, and whoever has heard something has heard all
-//! before it that it was to hear. So one place in that order says how far a client has come, whatever its teams. What is
-//! kept is bounded for each team; of what has been let go each team knows the last, and so whether it reaches back to a place.
-//! It reads no clock.
+//! There is one order of everything that this node relays while `relay.meta` is on, and whoever has heard something here has heard
+//! all before it that it was to hear. So one place in that order says how far a client has come, whatever its teams. Other nodes
+//! have orders of their own, and what was heard there says nothing here. What is kept is bounded for each team; of what has been
+//! let go each team knows the last, and so whether it reaches back to a place. It reads no clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::change::Change;
 use super::frame::Frame;
 use super::held::weight;
 use super::meta::Meta;
-use super::since::{Position, Since};
+use super::since::{Heard, Position, Since};
 use crate::config::policy::HistoryBounds;
-use crate::event_id::EventId;
+use crate::event_id::{EventId, Run};
 use crate::hears::Listening;
 use crate::metrics::ResyncReason;
 
@@ -69,6 +69,8 @@ struct Team {
     bytes: usize,
     /// The last that is kept no more.
     gone: Option<(EventId, u64)>,
+    /// Up to which place something may be missing, of what other nodes relayed.
+    gap: u64,
 }
 
 /// What is known of all teams that were forgotten: nothing of them is later, or has a higher number.
@@ -82,10 +84,11 @@ struct Forgotten {
 pub type Seqs = SmallVec<[u64; 2]>;
 
 impl History {
-    /// Nothing has been relayed, and so much of what will be is kept.
-    pub fn new(bounds: Option<HistoryBounds>) -> Self {
+    /// Nothing has been relayed, and so much of what will be is kept. `epoch` was given to nothing else, by the process whose
+    /// order it is.
+    pub fn new(epoch: EventId, bounds: Option<HistoryBounds>) -> Self {
         History {
-            epoch: EventId::next(),
+            epoch,
             bounds,
             latest: 0,
             kept: BTreeMap::new(),
@@ -107,6 +110,11 @@ impl History {
     /// Where whoever has heard all that was relayed so far is.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, place: self.latest }
+    }
+
+    /// The process whose order it is.
+    pub fn run(&self) -> Run {
+        self.epoch.origin()
     }
 
     /// How many events are kept, and what they take up, roughly; bytes.
@@ -144,14 +152,30 @@ impl History {
         seqs
     }
 
-    /// The number of a team's next event.
-    fn number(&mut self, name: &Arc<str>, id: EventId, place: u64) -> u64 {
-        let is_kept = self.bounds.is_some();
+    /// Notes that something of these teams may be missing up to here: whoever was here before and comes back has to fetch.
+    pub fn note_gap<'n>(&mut self, teams: impl IntoIterator<Item = &'n Arc<str>>) {
+        // A place of its own, so that whoever has come as far as the gap is told apart from whoever had heard all before it.
+        self.latest += 1;
+        let place = self.latest;
+        teams.into_iter().for_each(|name| self.team(name).gap = place);
+    }
+
+    fn team(&mut self, name: &Arc<str>) -> &mut Team {
         if !self.teams.contains_key(name) {
             self.forget_teams();
         }
-        let first = self.forgotten.seq;
-        let team = self.teams.entry(name.clone()).or_insert_with(|| Team { seq: first, ..Team::default() });
+        let first = &self.forgotten;
+        self.teams.entry(name.clone()).or_insert_with(|| Team {
+            seq: first.seq,
+            gap: first.place,
+            ..Team::default()
+        })
+    }
+
+    /// The number of a team's next event.
+    fn number(&mut self, name: &Arc<str>, id: EventId, place: u64) -> u64 {
+        let is_kept = self.bounds.is_some();
+        let team = self.team(name);
         team.seq += 1;
         if !is_kept {
             team.gone = Some((id, place));
@@ -168,8 +192,7 @@ impl History {
         self.teams.retain(|_, team| {
             let is_kept = !team.kept.is_empty();
             if !is_kept {
-                let gone = team.gone.map_or(0, |(_, place)| place);
-                forgotten.place = forgotten.place.max(gone);
+                forgotten.place = forgotten.place.max(team.reaches_back_to());
                 forgotten.seq = forgotten.seq.max(team.seq);
             }
             is_kept
@@ -238,12 +261,16 @@ impl History {
         let mut places = Vec::new();
         for Listening { room, .. } in listening {
             let team = self.teams.get(room);
-            let gone = match team {
-                Some(team) => team.gone.map_or(0, |(_, place)| place),
-                None => self.forgotten.place,
+            let (gone, gap) = match team {
+                Some(team) => (team.gone.map_or(0, |(_, place)| place), team.gap),
+                None => (self.forgotten.place, 0),
             };
             if gone > since {
                 return Err(ResyncReason::TooOld);
+            }
+            if gap > since {
+                let is_known = gap > self.forgotten.place;
+                return Err(if is_known { ResyncReason::Missed } else { ResyncReason::TooOld });
             }
             if let Some(Team { kept, .. }) = team {
                 places.extend(kept.range(kept.partition_point(|place| *place <= since)..));
@@ -254,7 +281,7 @@ impl History {
         places.dedup();
         let (mut frames, mut bytes) = (Vec::new(), 0);
         for kept in places.iter().filter_map(|place| self.kept.get(place)) {
-            let Some(frame) = kept.heard_in(listening) else { continue };
+            let Some(frame) = kept.heard_in(listening, self.run()) else { continue };
             bytes += frame.packet_len();
             if frames.len() == MOST_REPLAYED || bytes > most_bytes {
                 return Err(ResyncReason::TooMuch);
@@ -271,7 +298,8 @@ impl History {
                 let is_known = *epoch == self.epoch && *place <= self.latest;
                 is_known.then_some(*place).ok_or(ResyncReason::Unknown)
             }
-            Since::Event(id) => {
+            Since::Event(Heard { on, .. }) if *on != self.run() => Err(ResyncReason::Unknown),
+            Since::Event(Heard { id, .. }) => {
                 // The last that a team has let go of is still known: nothing has been missed by whoever heard that.
                 let mut gone = listening.iter().filter_map(|one| self.teams.get(&one.room)?.gone);
                 let place = self.places.get(id).copied();
@@ -282,21 +310,29 @@ impl History {
     }
 }
 
+impl Team {
+    /// After which place it has everything.
+    fn reaches_back_to(&self) -> u64 {
+        self.gone.map_or(0, |(_, place)| place).max(self.gap)
+    }
+}
+
 impl Kept {
     /// As it is heard in the first of its teams, if it is.
-    fn heard_in(&self, listening: &[Listening]) -> Option<Frame> {
+    fn heard_in(&self, listening: &[Listening], on: Run) -> Option<Frame> {
         let topic = self.change.key.topic();
         let hears = |team: &Arc<str>| {
             listening.iter().any(|one| one.room == *team && one.hears.judge(&topic).is_heard())
         };
         let (team, seq) = self.change.key.teams().iter().zip(&self.seqs).find(|(team, _)| hears(team))?;
-        Some(frame(&self.change, team, *seq, self.at))
+        Some(frame(&self.change, on, team, *seq, self.at))
     }
 }
 
-/// A change as it is heard through one of its teams.
-pub fn frame(change: &Change, team: &str, seq: u64, at: SystemTime) -> Frame {
-    let meta = Meta::of_event(change.id.to_string(), seq, team, change.actor.as_deref(), at);
+/// A change as it is heard through one of its teams on a node.
+pub fn frame(change: &Change, on: Run, team: &str, seq: u64, at: SystemTime) -> Frame {
+    let id = Heard { id: change.id, on };
+    let meta = Meta::of_event(id.to_string(), seq, team, change.actor.as_deref(), at);
     Frame::with_meta(&change.emit, &change.payload, meta.to_json())
 }
 

@@ -39,13 +39,27 @@ struct Scene {
 
 impl Scene {
     fn new(bounds: Option<HistoryBounds>) -> Self {
-        Scene { history: History::new(bounds), now: Instant::now() }
+        Scene::of(EventId::next(), bounds)
+    }
+
+    /// Of another process, too.
+    fn of(epoch: EventId, bounds: Option<HistoryBounds>) -> Self {
+        Scene { history: History::new(epoch, bounds), now: Instant::now() }
     }
 
     fn note(&mut self, payload: &str, teams: &[&str]) -> (Since, Seqs) {
         let change = change(payload, teams);
-        let seqs = self.history.note(&change, SystemTime::now(), self.now);
-        (Since::Event(change.id), seqs)
+        (self.heard(change.id), self.tell(&change))
+    }
+
+    fn tell(&mut self, change: &Change) -> Seqs {
+        self.history.note(change, SystemTime::now(), self.now)
+    }
+
+    /// What a client says that has heard it here.
+    fn heard(&self, id: EventId) -> Since {
+        let written = Heard { id, on: self.history.run() }.to_string();
+        Since::read(&written.into()).unwrap().unwrap()
     }
 
     fn here(&self) -> Since {
@@ -140,7 +154,8 @@ fn another_order_s_places_mean_nothing() {
     assert_eq!(scene.missed(&other, &["red"]), Err(ResyncReason::Unknown));
     let ahead = Since::Place(Position { place: 1, ..scene.history.position() });
     assert_eq!(scene.missed(&ahead, &["red"]), Err(ResyncReason::Unknown));
-    assert_eq!(scene.missed(&Since::Event(EventId::next()), &["red"]), Err(ResyncReason::Unknown));
+    let never = scene.heard(EventId::next());
+    assert_eq!(scene.missed(&never, &["red"]), Err(ResyncReason::Unknown));
     assert_eq!(scene.missed(&Since::Nothing, &["red"]), Err(ResyncReason::NothingHeard));
 }
 
@@ -173,6 +188,12 @@ fn a_forgotten_team_has_lost_something_and_counts_on() {
     assert_eq!(scene.missed(&start, &["red"]), Err(ResyncReason::TooOld));
     assert_eq!(scene.missed(&before, &["red", "green"]).unwrap(), ["4"]);
     assert_eq!(scene.note("5", &["red"]).1[..], [3], "no number is given twice");
+    assert_eq!(
+        scene.missed(&start, &["red"]),
+        Err(ResyncReason::TooOld),
+        "nor is it forgotten that some was lost"
+    );
+    assert_eq!(scene.missed(&before, &["red", "green"]).unwrap(), ["4", "5"]);
 }
 
 #[test]
@@ -187,4 +208,72 @@ fn with_less_to_keep_it_keeps_less() {
     scene.history.set_bounds(None);
     assert_eq!(scene.history.size(), (0, 0));
     assert_eq!(scene.missed(&first, &["blue"]), Err(ResyncReason::Unknown));
+}
+
+/// Two nodes of which each tells its own change first, and then hears of the other's.
+fn two_orders() -> ([Scene; 2], Change, Change) {
+    let epochs = [EventId::next(), EventId::parse("1-1").unwrap()];
+    let mut nodes = epochs.map(|epoch| Scene::of(epoch, bounds(9)));
+    let (one, mut two) = (change("1", &["red"]), change("2", &["red"]));
+    two.id = EventId::parse("1-2").unwrap();
+    for (node, order) in nodes.iter_mut().zip([[&one, &two], [&two, &one]]) {
+        for change in order {
+            node.tell(change);
+        }
+    }
+    (nodes, one, two)
+}
+
+#[test]
+fn what_was_heard_on_another_node_is_not_looked_up_in_this_one_s_order() {
+    let ([mut here, mut there], one, two) = two_orders();
+    for id in [one.id, two.id] {
+        let (heard_here, heard_there) = (here.heard(id), there.heard(id));
+        // Both have both, and each would leave out what the other's client lacks.
+        assert_eq!(here.missed(&heard_there, &["red"]), Err(ResyncReason::Unknown));
+        assert_eq!(there.missed(&heard_here, &["red"]), Err(ResyncReason::Unknown));
+    }
+    let (first_here, last_here) = (here.heard(one.id), here.heard(two.id));
+    assert_eq!(here.missed(&first_here, &["red"]).unwrap(), ["2"]);
+    assert_eq!(here.missed(&last_here, &["red"]), Ok(vec![]));
+    let (first_there, last_there) = (there.heard(two.id), there.heard(one.id));
+    assert_eq!(there.missed(&first_there, &["red"]).unwrap(), ["1"]);
+    assert_eq!(there.missed(&last_there, &["red"]), Ok(vec![]));
+    assert_eq!(there.missed(&here.here(), &["red"]), Err(ResyncReason::Unknown));
+}
+
+#[test]
+fn what_is_told_says_on_which_node_it_is_heard() {
+    let ([mut here, mut there], one, _) = two_orders();
+    let start = |scene: &Scene| Since::Place(Position { place: 0, ..scene.history.position() });
+    for (scene, expected) in [
+        (&mut here, [one.id.to_string(), format!("1-2@{}", Run::this())]),
+        (&mut there, ["1-2".into(), format!("{}@1", one.id)]),
+    ] {
+        let start = start(scene);
+        let frames = scene.history.missed(&start, &listening(&["red"]), 1 << 20, scene.now).unwrap();
+        let ids = frames.iter().map(|frame| {
+            let meta: serde_json::Value = serde_json::from_str(frame.raw_meta().unwrap().get()).unwrap();
+            meta["id"].as_str().unwrap().to_owned()
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn whoever_was_here_before_a_gap_cannot_be_told_what_it_missed() {
+    let mut scene = Scene::new(bounds(9));
+    let (heard, _) = scene.note("1", &["red", "blue"]);
+    let (before, red) = (scene.here(), ["red".into()]);
+    scene.history.note_gap(&red);
+    let after = scene.here();
+    assert_ne!(before, after);
+    for since in [&heard, &before] {
+        assert_eq!(scene.missed(since, &["red"]), Err(ResyncReason::Missed));
+        assert_eq!(scene.missed(since, &["red", "blue"]), Err(ResyncReason::Missed));
+        assert_eq!(scene.missed(since, &["blue"]), Ok(vec![]), "another team has no gap");
+    }
+    let (_, seqs) = scene.note("2", &["red"]);
+    assert_eq!(seqs[..], [2], "a gap has no number");
+    assert_eq!(scene.missed(&after, &["red", "blue"]).unwrap(), ["2"]);
 }

@@ -1,7 +1,7 @@
 //! flowgate's whole-process benchmark: what a server costs in CPU and memory while real connections load it.
 //!
 //! The life of a run: [`options`] reads what is asked, [`plan`] names the scenarios and [`peers`] the servers;
-//! [`server`] starts one server pinned to its core, a module of [`scenario`] loads it over a [`swarm`] of connections and reads
+//! [`stand`] stands it up through [`server`], pinned to its core, a module of [`scenario`] loads it over a [`swarm`] of connections and reads
 //! its costs through [`account`], and [`report`] prints all of it.
 //! The load generator is one thread over epoll and checks every frame by hand, because it must never be the slower side.
 
@@ -20,5 +20,6 @@ pub mod sample;
 pub mod scenario;
 pub mod server;
 pub mod soak;
+pub mod stand;
 pub mod swarm;
 pub mod token;

@@ -17,7 +17,7 @@ Loads flowgate and its peers with the same traffic and prints what each cost. Se
   --json        print every run and the medians as JSON
   --markdown    print the table as Markdown
   scenario      team1000 threads2 flood100 flood1000 teams200 bigroom noisy stalled idle10k watched10k
-                handshake handshake-es256 handshake-rs256 polling-flood refused-type refused-rate (all),
+                handshake handshake-es256 handshake-rs256 bus2 busflood polling-flood refused-type refused-rate (all),
                 or refused for the last two
 ";
 

@@ -79,6 +79,10 @@ impl Peer {
             | Scenario::RefusedRate
             | Scenario::HandshakeEs256
             | Scenario::HandshakeRs256 => matches!(self, Self::Flowgate | Self::NodeHardened),
+            // Plain socketioxide, Bun's server as it stands here and the loop know no other nodes.
+            Scenario::Bus2 | Scenario::BusFlood => {
+                matches!(self, Self::Flowgate | Self::Node | Self::NodeHardened)
+            }
             // The others have no such page.
             Scenario::Watched10k => self == Self::Flowgate,
             Scenario::Threads2 => matches!(self, Self::Flowgate | Self::Socketioxide),
@@ -88,12 +92,19 @@ impl Peer {
         }
     }
 
-    /// The command that serves on `port` of the loopback address; `spare_port` is for what else it listens on. Paths are
-    /// relative to `benches/load`.
+    /// The command that serves on `port` of the loopback address; `spare_port` is for what else it listens on. With `redis`, the
+    /// port of one on the same address, it is one of several nodes. Paths are relative to `benches/load`.
     ///
     /// # Errors
     /// When the folder of this program cannot be told.
-    pub fn command(self, port: u16, spare_port: u16, setup: Setup, secret: &str) -> Result<Command> {
+    pub fn command(
+        self,
+        port: u16,
+        spare_port: u16,
+        redis: Option<u16>,
+        setup: Setup,
+        secret: &str,
+    ) -> Result<Command> {
         let mut command = match self {
             Self::Flowgate => flowgate(port, spare_port, setup, &[]),
             Self::FlowgateAudience => flowgate(port, spare_port, setup, &["flowgate-audience.toml"]),
@@ -111,6 +122,14 @@ impl Peer {
             .env("PEER_LIMITS", if setup.limits == Limits::Default { "default" } else { "raised" })
             .env("PEER_ALGORITHM", setup.algorithm.name())
             .env("PEER_ISSUER", setup.algorithm.issuer());
+        if let Some(redis) = redis {
+            command.env("PEER_REDIS", redis.to_string());
+            if self == Self::Flowgate {
+                command
+                    .env("FLOWGATE__BUS__DRIVER", "redis")
+                    .env("FLOWGATE__BUS__REDIS__URL", format!("redis://127.0.0.1:{redis}"));
+            }
+        }
         Ok(command)
     }
 }

@@ -37,6 +37,10 @@ pub enum Scenario {
     HandshakeEs256,
     /// The same with RS256 tokens.
     HandshakeRs256,
+    /// Two nodes over one Redis: events at a pace, sent on one and heard on both.
+    Bus2,
+    /// The same as a closed-loop flood.
+    BusFlood,
     /// Polling handshakes from one address, whose sessions are abandoned.
     PollingFlood,
     /// A stream of events of an unknown type.
@@ -78,11 +82,13 @@ pub struct Setup {
     pub threads: usize,
     /// Whether the server may also run on the load's core.
     pub both_cores: bool,
+    /// Whether there is a second server, and a Redis between the two.
+    pub bus: bool,
 }
 
 impl Scenario {
     /// Every scenario, in the table's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Team1000,
         Self::Threads2,
         Self::Flood100,
@@ -96,6 +102,8 @@ impl Scenario {
         Self::Handshake,
         Self::HandshakeEs256,
         Self::HandshakeRs256,
+        Self::Bus2,
+        Self::BusFlood,
         Self::PollingFlood,
         Self::RefusedType,
         Self::RefusedRate,
@@ -118,6 +126,8 @@ impl Scenario {
             Self::Handshake => "handshake",
             Self::HandshakeEs256 => "handshake-es256",
             Self::HandshakeRs256 => "handshake-rs256",
+            Self::Bus2 => "bus2",
+            Self::BusFlood => "busflood",
             Self::PollingFlood => "polling-flood",
             Self::RefusedType => "refused-type",
             Self::RefusedRate => "refused-rate",
@@ -135,7 +145,7 @@ impl Scenario {
             Self::Watched10k => Measure::PageBusy,
             Self::Handshake | Self::HandshakeEs256 | Self::HandshakeRs256 => Measure::HandshakeCpu,
             Self::PollingFlood => Measure::PeakGrowth,
-            Self::RefusedType | Self::RefusedRate => Measure::CpuPerEvent,
+            Self::Bus2 | Self::BusFlood | Self::RefusedType | Self::RefusedRate => Measure::CpuPerEvent,
         }
     }
 
@@ -148,12 +158,14 @@ impl Scenario {
             algorithm: Algorithm::Hs256,
             threads: 1,
             both_cores: false,
+            bus: false,
         };
         match self {
             Self::Threads2 => Setup { threads: 2, both_cores: true, ..plain },
             Self::Teams200 | Self::BigRoom | Self::Noisy | Self::RefusedType => {
                 Setup { rooms: true, ..plain }
             }
+            Self::Bus2 | Self::BusFlood => Setup { rooms: true, bus: true, ..plain },
             Self::Stalled => Setup { limits: Limits::Patient, ..plain },
             Self::HandshakeEs256 => Setup { algorithm: Algorithm::Es256, ..plain },
             Self::HandshakeRs256 => Setup { algorithm: Algorithm::Rs256, ..plain },
@@ -170,7 +182,11 @@ impl Scenario {
     /// The setup of a second server that the scenario also runs on, right after, to compare the two.
     #[must_use]
     pub fn baseline(self) -> Option<Setup> {
-        (self == Self::Threads2).then(|| Setup { threads: 1, ..self.setup() })
+        match self {
+            Self::Threads2 => Some(Setup { threads: 1, ..self.setup() }),
+            Self::Bus2 | Self::BusFlood => Some(Setup { bus: false, ..self.setup() }),
+            _ => None,
+        }
     }
 
     /// The connections that the load opens and the measures count.
@@ -179,6 +195,8 @@ impl Scenario {
         match self {
             Self::Team1000 | Self::Threads2 | Self::Flood1000 => 1_000,
             Self::Flood100 | Self::Noisy | Self::Stalled => 100,
+            // Half of them on each node.
+            Self::Bus2 | Self::BusFlood => 200,
             Self::Teams200 => 2_000,
             Self::Idle10k | Self::Watched10k | Self::BigRoom | Self::PollingFlood if quick => 2_000,
             Self::Idle10k | Self::Watched10k | Self::BigRoom => 10_000,
@@ -211,8 +229,8 @@ impl Scenario {
         };
         match (self, quick) {
             // Events are far apart in these, so that a short window would count few.
-            (Self::Team1000 | Self::Threads2 | Self::Teams200, true) => seconds(2, 4),
-            (Self::Team1000 | Self::Threads2 | Self::Teams200, false) => seconds(3, 10),
+            (Self::Team1000 | Self::Threads2 | Self::Teams200 | Self::Bus2, true) => seconds(2, 4),
+            (Self::Team1000 | Self::Threads2 | Self::Teams200 | Self::Bus2, false) => seconds(3, 10),
             (Self::BigRoom | Self::Noisy | Self::Stalled, true) => seconds(1, 4),
             (Self::BigRoom | Self::Noisy | Self::Stalled, false) => seconds(2, 10),
             // The page asks for its lists every five seconds.

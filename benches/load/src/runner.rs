@@ -8,7 +8,7 @@ use crate::pinning::Cores;
 use crate::plan::{Scenario, Setup};
 use crate::sample::{Measure, Sample};
 use crate::scenario;
-use crate::server::Server;
+use crate::stand::Stand;
 
 /// One scenario on one peer: what each repeat measured, or why it failed.
 pub struct Cell {
@@ -60,15 +60,26 @@ fn run_once(cell: &Cell, quick: bool, cores: Cores, secret: &str) -> Result<Samp
         );
     }
     let run_with = |setup: Setup| {
-        let mut server = Server::start(cell.peer, setup, cores, secret)?;
-        scenario::run(cell.scenario, quick, &server, secret).map_err(|error| server.explain(error))
+        let mut stand = Stand::up(cell.peer, setup, cores, secret)?;
+        scenario::run(cell.scenario, quick, &stand, secret).map_err(|error| stand.explain(error))
     };
     let mut sample = run_with(cell.scenario.setup())?;
     if let Some(setup) = cell.scenario.baseline() {
-        sample[Measure::OneThreadCpu] = run_with(setup)?[Measure::CpuPerDelivery];
-        sample[Measure::ThreadsRatio] = sample.ratio(Measure::CpuPerDelivery, Measure::OneThreadCpu);
+        compare(cell.scenario, &mut sample, &run_with(setup)?);
     }
     Ok(sample)
+}
+
+/// Adds to `sample` what the scenario says about it beside its `baseline`.
+fn compare(scenario: Scenario, sample: &mut Sample, baseline: &Sample) {
+    if matches!(scenario, Scenario::Bus2 | Scenario::BusFlood) {
+        sample[Measure::AloneCpu] = baseline[Measure::SendingCpu];
+        let both = sample[Measure::SendingCpu].zip(sample[Measure::AloneCpu]);
+        sample[Measure::BusCpu] = both.map(|(with, without)| with - without);
+    } else {
+        sample[Measure::OneThreadCpu] = baseline[Measure::CpuPerDelivery];
+        sample[Measure::ThreadsRatio] = sample.ratio(Measure::CpuPerDelivery, Measure::OneThreadCpu);
+    }
 }
 
 /// This process's soft limit of open files, which servers inherit; none when it is unlimited or unknown.

@@ -13,6 +13,16 @@ pub enum Measure {
     ThreadsRatio,
     /// Server CPU microseconds for each event received from a sender (relayed or refused).
     CpuPerEvent,
+    /// The part of the node that events are sent to in [`Self::CpuPerEvent`], where there are several.
+    SendingCpu,
+    /// The same of a server without a bus, where nobody listens elsewhere.
+    AloneCpu,
+    /// What the bus adds to the cost of an event on the sending node: the difference of the two.
+    BusCpu,
+    /// The part of a node that only hears of the events from the bus.
+    ReceivingCpu,
+    /// The part of the Redis between them.
+    RedisCpu,
     /// Events delivered to one recipient, each second.
     DeliveriesPerSecond,
     /// Events that the server refused while they disturbed others, each second.
@@ -21,7 +31,11 @@ pub enum Measure {
     QuietP50,
     /// The 99th percentile of the same.
     QuietP99,
-    /// Median time from the sender's write to a recipient's read, in milliseconds.
+    /// The median time from the sender's write to the read of a recipient on the same node, where there are others, in milliseconds.
+    LocalP50,
+    /// The 99th percentile of the same.
+    LocalP99,
+    /// Median time from the sender's write to a recipient's read, on the other node where there are two, in milliseconds.
     LatencyP50,
     /// 99th percentile of the same, in milliseconds.
     LatencyP99,
@@ -55,15 +69,22 @@ pub enum Measure {
 
 impl Measure {
     /// Every measure, in the table's order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 30] = [
         Self::CpuPerDelivery,
         Self::OneThreadCpu,
         Self::ThreadsRatio,
         Self::CpuPerEvent,
+        Self::SendingCpu,
+        Self::AloneCpu,
+        Self::BusCpu,
+        Self::ReceivingCpu,
+        Self::RedisCpu,
         Self::DeliveriesPerSecond,
         Self::RefusedPerSecond,
         Self::QuietP50,
         Self::QuietP99,
+        Self::LocalP50,
+        Self::LocalP99,
         Self::LatencyP50,
         Self::LatencyP99,
         Self::LatencyRatio,
@@ -105,6 +126,13 @@ impl Measure {
             Self::OneThreadCpu => ("1 thread's", "one_thread_cpu_us_per_delivery", 2),
             Self::ThreadsRatio => ("× 1 thread", "cpu_to_one_thread", 2),
             Self::CpuPerEvent => ("µs/event", "cpu_us_per_event", 2),
+            Self::SendingCpu => ("sender µs", "sending_node_cpu_us_per_event", 1),
+            Self::AloneCpu => ("alone µs", "lone_node_cpu_us_per_event", 1),
+            Self::BusCpu => ("bus +µs", "bus_cpu_us_per_event", 1),
+            Self::ReceivingCpu => ("receiver µs", "receiving_node_cpu_us_per_event", 1),
+            Self::RedisCpu => ("Redis µs", "redis_cpu_us_per_event", 1),
+            Self::LocalP50 => ("own p50", "same_node_latency_p50_ms", 2),
+            Self::LocalP99 => ("own p99", "same_node_latency_p99_ms", 2),
             Self::DeliveriesPerSecond => ("deliveries/s", "deliveries_per_second", 0),
             Self::RefusedPerSecond => ("refused/s", "refused_per_second", 0),
             Self::QuietP50 => ("quiet p50", "quiet_latency_p50_ms", 2),

@@ -32,19 +32,53 @@ pub struct Server {
 
 impl Server {
     /// Starts `peer` on its core, or on both, and on ports that the system picked, and returns once it accepts connections.
+    /// `node` is its number among those that share `redis`.
     ///
     /// # Errors
     /// When it cannot be started, ends early, or is not ready in time; the error quotes its last output.
-    pub fn start(peer: Peer, setup: Setup, cores: Cores, secret: &str) -> Result<Self> {
+    pub fn start(
+        peer: Peer,
+        node: usize,
+        redis: Option<&Self>,
+        setup: Setup,
+        cores: Cores,
+        secret: &str,
+    ) -> Result<Self> {
         let [port, spare_port] = free_ports()?;
-        fs::create_dir_all(LOG_FOLDER).with_context(|| format!("making {LOG_FOLDER}"))?;
-        let log = Path::new(LOG_FOLDER).join(format!("{}.log", peer.name()));
-        let output = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
-
-        let command = peer.command(port, spare_port, setup, secret)?;
-        let program = command.get_program().to_string_lossy().into_owned();
+        let redis = redis.map(|redis| redis.address.port());
+        let command = peer.command(port, spare_port, redis, setup, secret)?;
         let core_list =
             if setup.both_cores { cores.both() } else { cores.server.map(|core| core.to_string()) };
+        let name = if node == 0 { peer.name().to_owned() } else { format!("{}-{node}", peer.name()) };
+        Self::launch(&name, command, core_list, [port, spare_port])
+    }
+
+    /// Starts a Redis that keeps nothing, on the servers' core.
+    ///
+    /// # Errors
+    /// When there is no `redis-server`, or as [`Self::start`] does.
+    pub fn start_redis(cores: Cores) -> Result<Self> {
+        let [port, _] = free_ports()?;
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+        ]);
+        Self::launch("redis", command, cores.server.map(|core| core.to_string()), [port, port])
+    }
+
+    fn launch(name: &str, command: Command, core_list: Option<String>, ports: [u16; 2]) -> Result<Self> {
+        fs::create_dir_all(LOG_FOLDER).with_context(|| format!("making {LOG_FOLDER}"))?;
+        let log = Path::new(LOG_FOLDER).join(format!("{name}.log"));
+        let output = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
+
+        let program = command.get_program().to_string_lossy().into_owned();
         let child = bound_to_us(pinned(command, core_list))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -52,7 +86,8 @@ impl Server {
             .spawn()
             .with_context(|| format!("starting {program}"))?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut server = Self { child, address: local(port), internal: local(spare_port), log };
+        let [address, internal] = ports.map(local);
+        let mut server = Self { child, address, internal, log };
         server.wait_until_ready().map_err(|error| server.explain(error))?;
         Ok(server)
     }

@@ -44,6 +44,11 @@ impl Swarm {
         })
     }
 
+    /// From now on connections are opened to `address`; those that are open stay where they are.
+    pub fn turn_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn len(&self) -> usize {

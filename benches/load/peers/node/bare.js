@@ -2,6 +2,7 @@
 // PEER_PORT is the port on 127.0.0.1; with PEER_ROOMS=1 each socket joins the team that its unverified auth payload names.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
+import { joinOthers } from "./nodes.js";
 
 const useRooms = process.env.PEER_ROOMS === "1";
 const http = createServer();
@@ -16,4 +17,5 @@ io.on("connection", (socket) => {
   });
 });
 
+await joinOthers(io);
 http.listen(Number(process.env.PEER_PORT), "127.0.0.1");

@@ -9,6 +9,7 @@ import { Server } from "socket.io";
 import jwt from "jsonwebtoken";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { z } from "zod";
+import { joinOthers } from "./nodes.js";
 
 const limits =
   process.env.PEER_LIMITS === "default"
@@ -131,4 +132,5 @@ io.on("connection", (socket) => {
   });
 });
 
+await joinOthers(io);
 http.listen(Number(process.env.PEER_PORT), "127.0.0.1");

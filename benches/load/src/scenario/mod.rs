@@ -1,6 +1,7 @@
 //! The scenarios' loads, one file each, and the window in which they measure.
 
 mod bigroom;
+mod bus;
 mod flood;
 mod handshake;
 mod idle;
@@ -23,6 +24,7 @@ use crate::ledger::Ledger;
 use crate::plan::{Scenario, Timing};
 use crate::sample::{Measure, Sample};
 use crate::server::Server;
+use crate::stand::Stand;
 use crate::swarm::{EVENTS_PER_TURN, Swarm};
 use crate::token::Mint;
 
@@ -33,11 +35,12 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 /// What the memory columns count in.
 const MEGABYTE: f64 = 1_048_576.0;
 
-/// Loads `server` with `scenario` and returns what it cost.
+/// Loads what stands with `scenario` and returns what it cost.
 ///
 /// # Errors
 /// When the server refuses, closes or stalls what the scenario expects it to carry.
-pub fn run(scenario: Scenario, quick: bool, server: &Server, secret: &str) -> Result<Sample> {
+pub fn run(scenario: Scenario, quick: bool, stand: &Stand, secret: &str) -> Result<Sample> {
+    let server = &stand.server;
     let open = |events_per_turn| {
         Swarm::new(server.address(), Mint::new(scenario.setup().algorithm, secret)?, events_per_turn)
     };
@@ -62,6 +65,8 @@ pub fn run(scenario: Scenario, quick: bool, server: &Server, secret: &str) -> Re
         Scenario::Handshake | Scenario::HandshakeEs256 | Scenario::HandshakeRs256 => {
             handshake::run(&mut swarm, server, connections)
         }
+        Scenario::Bus2 => bus::run(&mut swarm, stand, connections / 2, Some(bus::EVERY), timing),
+        Scenario::BusFlood => bus::run(&mut swarm, stand, connections / 2, None, timing),
         Scenario::PollingFlood => polling::run(&mut swarm, server, connections),
         Scenario::RefusedType => refused::run(&mut swarm, server, refused::UNKNOWN_TYPE, timing),
         Scenario::RefusedRate => refused::run(&mut swarm, server, refused::OVER_RATE, timing),

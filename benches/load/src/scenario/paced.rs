@@ -66,11 +66,16 @@ impl Pacer {
 
     /// Sends the events that are due.
     pub fn send_due(&mut self, swarm: &mut Swarm, ledger: &mut Ledger) -> Result<()> {
+        self.send_due_as(swarm, &mut |sender| ledger.enter(sender))
+    }
+
+    /// Sends the events that are due, under the numbers that `enter` gives them.
+    pub fn send_due_as(&mut self, swarm: &mut Swarm, enter: &mut impl FnMut(usize) -> u64) -> Result<()> {
         let now = Instant::now();
         while self.due <= now {
             let sender = self.turns.next().unwrap_or_default();
             self.frame.clear();
-            message::write_change(&mut self.frame, ledger.enter(sender));
+            message::write_change(&mut self.frame, enter(sender));
             swarm.send(sender, &self.frame)?;
             self.due += self.every;
         }

@@ -37,6 +37,8 @@ pub mod seat;
 
 pub mod edition;
 
+pub mod bus;
+
 pub mod connect;
 pub mod event;
 pub mod relay;

@@ -3,6 +3,7 @@
 mod admin;
 mod admission;
 mod audience;
+mod bus_driver;
 mod bytes;
 mod coalesce;
 mod coming_back;
@@ -30,6 +31,7 @@ mod policy_tests;
 mod process;
 mod proxy_protocol;
 mod publish;
+mod redis;
 mod refresh;
 mod reload;
 mod replay;

@@ -10,6 +10,7 @@ mod frames;
 mod json;
 mod jwks;
 mod jwt;
+mod node_format;
 mod packets;
 mod policies;
 mod proxy_header;
@@ -21,6 +22,7 @@ pub use config::config;
 pub use frames::frames;
 pub use jwks::jwks;
 pub use jwt::jwt;
+pub use node_format::node_format;
 pub use packets::packets;
 pub use proxy_header::proxy_header;
 
@@ -33,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames),
     ("jwks", jwks),
     ("jwt", jwt),
+    ("node_format", node_format),
     ("packets", packets),
     ("proxy_header", proxy_header),
 ];

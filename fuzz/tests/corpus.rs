@@ -54,4 +54,4 @@ macro_rules! replays {
     };
 }
 
-replays!(config, frames, jwks, jwt, packets, proxy_header);
+replays!(config, frames, jwks, jwt, node_format, packets, proxy_header);

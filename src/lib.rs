@@ -35,9 +35,9 @@ pub mod publish;
 pub mod reload;
 pub mod seat;
 
-pub mod edition;
-
 pub mod bus;
+
+pub mod edition;
 
 pub mod connect;
 pub mod event;

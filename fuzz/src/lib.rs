@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod config;
+mod envelope;
 mod frames;
 mod json;
 mod jwks;
@@ -19,6 +20,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 pub use config::config;
+pub use envelope::envelope;
 pub use frames::frames;
 pub use jwks::jwks;
 pub use jwt::jwt;
@@ -32,6 +34,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name, which is also its folder's in `corpus/`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
+    ("envelope", envelope),
     ("frames", frames),
     ("jwks", jwks),
     ("jwt", jwt),

@@ -1,0 +1,138 @@
+//! Teams whose members may have missed something, until they are told to fetch everything: once for all reasons that come
+//! together, and after things have settled, since whoever fetches too early misses again. It reads no clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long after the last reason a team is told.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long after the first one it is told whatever still comes.
+const MOST: Duration = Duration::from_secs(3);
+
+/// Why members may have missed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// This node did not hear what others said to the team: its connection was lost.
+    Interrupted,
+    /// They were in the room before this node could hear what others said to it.
+    Late,
+    /// Something that another node had said was left out.
+    Gap,
+    /// Another node says that it could not pass on all that it had.
+    Dropped,
+    /// Another node died, perhaps with something that it had not passed on.
+    NodeDied,
+    /// Another node that was taken for dead was not, and was not heard.
+    NodeBack,
+    /// Something came that this node's policy does not let through.
+    Refused,
+}
+
+impl Reason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [Reason] = &[
+        Reason::Interrupted,
+        Reason::Late,
+        Reason::Gap,
+        Reason::Dropped,
+        Reason::NodeDied,
+        Reason::NodeBack,
+        Reason::Refused,
+    ];
+
+    /// The label in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Interrupted => "interrupted",
+            Reason::Late => "late",
+            Reason::Gap => "gap",
+            Reason::Dropped => "dropped",
+            Reason::NodeDied => "node_died",
+            Reason::NodeBack => "node_back",
+            Reason::Refused => "refused",
+        }
+    }
+}
+
+/// Those that are to be told. There are no more of them than rooms.
+#[derive(Debug, Default)]
+pub struct Owed(HashMap<Arc<str>, Debt>);
+
+#[derive(Debug)]
+struct Debt {
+    /// The first reason, under which it is counted.
+    reason: Reason,
+    first: Instant,
+    last: Instant,
+}
+
+impl Debt {
+    fn due(&self) -> Instant {
+        (self.last + SETTLE).min(self.first + MOST)
+    }
+}
+
+impl Owed {
+    /// A team may have missed something.
+    pub fn owe(&mut self, team: &Arc<str>, reason: Reason, now: Instant) {
+        let debt = Debt { reason, first: now, last: now };
+        self.0.entry(team.clone()).and_modify(|debt| debt.last = now).or_insert(debt);
+    }
+
+    /// Takes the teams that are to be told now.
+    pub fn due(&mut self, now: Instant) -> Vec<(Arc<str>, Reason)> {
+        let mut due: Vec<_> =
+            self.0.extract_if(|_, debt| debt.due() <= now).map(|(team, debt)| (team, debt.reason)).collect();
+        due.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        due
+    }
+
+    /// When the next one is to be told.
+    pub fn next(&self) -> Option<Instant> {
+        self.0.values().map(Debt::due).min()
+    }
+
+    /// How many are to be told.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_is_told_once_for_all_reasons_that_come_together() {
+        let (mut owed, now) = (Owed::default(), Instant::now());
+        let (red, blue): (Arc<str>, Arc<str>) = ("red".into(), "blue".into());
+        owed.owe(&red, Reason::Interrupted, now);
+        owed.owe(&red, Reason::Gap, now + SETTLE / 2);
+        owed.owe(&blue, Reason::Late, now + SETTLE / 2);
+        assert_eq!((owed.next(), owed.len()), (Some(now + SETTLE * 3 / 2), 2));
+        assert_eq!(owed.due(now + SETTLE), []);
+        let told = [(blue, Reason::Late), (red, Reason::Interrupted)];
+        assert_eq!(owed.due(now + SETTLE * 3 / 2), told);
+        assert!(owed.is_empty() && owed.next().is_none() && owed.due(now + MOST).is_empty());
+    }
+
+    #[test]
+    fn reasons_that_do_not_end_are_not_waited_for() {
+        let (mut owed, now) = (Owed::default(), Instant::now());
+        let red: Arc<str> = "red".into();
+        let mut told = Vec::new();
+        for step in 0..20 {
+            let now = now + step * SETTLE / 2;
+            owed.owe(&red, Reason::Gap, now);
+            told.extend(owed.due(now).iter().map(|_| step));
+        }
+        assert_eq!(told, [6, 13], "every three seconds");
+    }
+}

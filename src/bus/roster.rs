@@ -1,0 +1,234 @@
+//! The nodes that there are, by what they say of themselves. It knows nothing of connections, and reads no clock.
+//!
+//! A node that falls silent without having taken leave may have died with changes that nobody else has heard. Silence means
+//! something only while this node hears itself: otherwise it is this node's own connection that is silent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::envelope::Origin;
+
+/// How often a node says that it is there.
+pub const EVERY: Duration = Duration::from_secs(1);
+
+/// A node of which nothing is heard for so long is taken for dead, and a connection on which this node does not hear itself for so
+/// long is given up.
+pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long a node is remembered that is gone, in case it only stood still: what it sends again then is not new.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Nodes that are known, those that are gone among them. Of others nothing is noted: they are only told of.
+const MOST_NODES: usize = 1024;
+
+/// The nodes.
+#[derive(Debug)]
+pub struct Roster {
+    own: Origin,
+    nodes: HashMap<Origin, Node>,
+    /// When this node heard itself last.
+    heard_itself: Option<Instant>,
+}
+
+/// Another node.
+#[derive(Debug)]
+pub struct Node {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// When it was heard last, or could have been.
+    heard: Instant,
+    presence: Presence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Here,
+    /// Since then.
+    Left(Instant),
+    Dead(Instant),
+}
+
+/// What another node's word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It was known to be there.
+    Known,
+    /// It has come.
+    New,
+    /// It was taken for dead, and what it has said meanwhile was not heard.
+    Back,
+}
+
+impl Roster {
+    /// No other node is known.
+    pub fn new(own: Origin) -> Self {
+        Roster { own, nodes: HashMap::new(), heard_itself: None }
+    }
+
+    /// A node says that it is there; it may be this one.
+    pub fn alive(&mut self, origin: Origin, name: &str, now: Instant) -> Heard {
+        if origin == self.own {
+            self.hear_itself(now);
+            return Heard::Known;
+        }
+        let is_full = self.nodes.len() >= MOST_NODES;
+        match self.nodes.get_mut(&origin) {
+            Some(node) => {
+                let was = std::mem::replace(&mut node.presence, Presence::Here);
+                node.heard = now;
+                if *node.name != *name {
+                    node.name = name.into();
+                }
+                match was {
+                    Presence::Here => Heard::Known,
+                    Presence::Left(_) => Heard::New,
+                    Presence::Dead(_) => Heard::Back,
+                }
+            }
+            None => {
+                if !is_full {
+                    self.nodes
+                        .insert(origin, Node { name: name.into(), heard: now, presence: Presence::Here });
+                }
+                Heard::New
+            }
+        }
+    }
+
+    /// After this node was deaf the others have their time again.
+    fn hear_itself(&mut self, now: Instant) {
+        let was_deaf = self.heard_itself.is_none_or(|heard| now.saturating_duration_since(heard) > 2 * EVERY);
+        if was_deaf {
+            self.nodes.values_mut().for_each(|node| node.heard = now);
+        }
+        self.heard_itself = Some(now);
+    }
+
+    /// A node leaves. Returns its name, if it was there.
+    pub fn leaves(&mut self, origin: Origin, now: Instant) -> Option<Arc<str>> {
+        let node = self.nodes.get_mut(&origin)?;
+        let was = std::mem::replace(&mut node.presence, Presence::Left(now));
+        (was == Presence::Here).then(|| node.name.clone())
+    }
+
+    /// Nodes that have died since it was asked last.
+    pub fn dead(&mut self, now: Instant) -> Vec<(Origin, Arc<str>)> {
+        if !self.hears_itself(now, 2 * EVERY) {
+            return Vec::new();
+        }
+        let mut dead = Vec::new();
+        for (origin, node) in &mut self.nodes {
+            if node.presence == Presence::Here && now.saturating_duration_since(node.heard) >= SILENCE {
+                node.presence = Presence::Dead(now);
+                dead.push((*origin, node.name.clone()));
+            }
+        }
+        dead
+    }
+
+    /// Whether this node has heard itself within so long.
+    pub fn hears_itself(&self, now: Instant, within: Duration) -> bool {
+        self.heard_itself.is_some_and(|heard| now.saturating_duration_since(heard) <= within)
+    }
+
+    /// Begins to listen anew, on another connection: silence counts from now on.
+    pub fn listens_anew(&mut self, now: Instant) {
+        self.hear_itself(now);
+    }
+
+    /// Forgets those that have long been gone. Returns whether there were any.
+    pub fn forget(&mut self, now: Instant) -> bool {
+        let before = self.nodes.len();
+        self.nodes.retain(|_, node| match node.presence {
+            Presence::Here => true,
+            Presence::Left(since) | Presence::Dead(since) => {
+                now.saturating_duration_since(since) < REMEMBERED
+            }
+        });
+        self.nodes.len() < before
+    }
+
+    /// Whether it is a node that is known, and be it from former times.
+    pub fn is_known(&self, origin: Origin) -> bool {
+        self.nodes.contains_key(&origin)
+    }
+
+    /// The other nodes that are there.
+    pub fn here(&self) -> impl Iterator<Item = (Origin, &Arc<str>)> {
+        let here = self.nodes.iter().filter(|(_, node)| node.presence == Presence::Here);
+        here.map(|(origin, node)| (*origin, &node.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Origin = Origin(1);
+    const OTHER: Origin = Origin(2);
+
+    /// A roster whose node hears itself every second, for so many seconds, and another until then.
+    fn run(roster: &mut Roster, from: Instant, seconds: u32, until: u32) -> Vec<(u32, Arc<str>)> {
+        let mut dead = Vec::new();
+        for second in 0..seconds {
+            let now = from + second * EVERY;
+            roster.alive(OWN, "own", now);
+            if second < until {
+                roster.alive(OTHER, "other", now);
+            }
+            dead.extend(roster.dead(now).into_iter().map(|(_, name)| (second, name)));
+        }
+        dead
+    }
+
+    #[test]
+    fn who_falls_silent_is_dead_once_and_comes_back_as_such() {
+        let (mut roster, now) = (Roster::new(OWN), Instant::now());
+        assert_eq!(roster.alive(OTHER, "other", now), Heard::New);
+        assert_eq!(run(&mut roster, now, 20, 3), [(7, "other".into())]);
+        assert_eq!(roster.here().count(), 0);
+        let later = now + 20 * EVERY;
+        assert_eq!(roster.alive(OTHER, "renamed", later), Heard::Back);
+        assert_eq!(roster.alive(OTHER, "renamed", later), Heard::Known);
+        assert_eq!(roster.here().collect::<Vec<_>>(), [(OTHER, &"renamed".into())]);
+    }
+
+    #[test]
+    fn who_takes_leave_is_not_dead() {
+        let (mut roster, now) = (Roster::new(OWN), Instant::now());
+        run(&mut roster, now, 3, 3);
+        let later = now + 3 * EVERY;
+        assert_eq!(roster.leaves(OTHER, later), Some("other".into()));
+        assert_eq!((roster.leaves(OTHER, later), roster.leaves(OWN, later)), (None, None));
+        assert_eq!(run(&mut roster, later, 20, 0), []);
+        assert_eq!(roster.here().count(), 0);
+    }
+
+    #[test]
+    fn nobody_dies_while_this_node_does_not_hear_itself() {
+        let (mut roster, now) = (Roster::new(OWN), Instant::now());
+        run(&mut roster, now, 3, 3);
+        // Nothing at all for a minute, and then both again: the one first, and the other in its own time.
+        let later = now + 60 * EVERY;
+        assert_eq!(roster.dead(later), []);
+        assert!(!roster.hears_itself(later, SILENCE));
+        roster.alive(OWN, "own", later);
+        assert_eq!(roster.dead(later), []);
+        assert_eq!(run(&mut roster, later, 5, 0), []);
+        assert_eq!(run(&mut roster, later + 5 * EVERY, 1, 0), [(0, "other".into())]);
+    }
+
+    #[test]
+    fn the_gone_are_remembered_for_a_while() {
+        let (mut roster, now) = (Roster::new(OWN), Instant::now());
+        run(&mut roster, now, 1, 1);
+        roster.leaves(OTHER, now);
+        assert!(!roster.forget(now + REMEMBERED / 2) && roster.is_known(OTHER));
+        assert!(roster.forget(now + REMEMBERED) && !roster.is_known(OTHER));
+        for origin in 0..=MOST_NODES as u64 {
+            assert_eq!(roster.alive(Origin(origin + 2), "n", now), Heard::New);
+        }
+        assert_eq!(roster.here().count(), MOST_NODES);
+    }
+}

@@ -585,6 +585,8 @@ pub struct Metrics {
     policy_since: Gauge,
     /// Whether the last reload left the process with the policy that its files hold: 1, or 0.
     policy_current: Gauge,
+    /// Whether all nodes that are there act by one policy; 1 on a node that is alone.
+    pub bus_policies_agree: Gauge,
     /// Lines written into the decision log.
     pub decision_lines: Counter,
     /// Sockets admitted.
@@ -742,6 +744,12 @@ impl Metrics {
                 "policy_current",
                 "1 unless the last reload was refused, so that what the files say is not what is in force",
             ),
+            bus_policies_agree: {
+                let help = "1 while all nodes that are there act by one policy";
+                let agree = gauge(registry, "bus_policies_agree", help);
+                agree.set(1);
+                agree
+            },
             decision_drops: DroppedLine::ALL.iter().map(by_drop).collect(),
             decision_lines: counter(registry, "decision_log_lines", "Lines written into the decision log"),
             admissions: counter(registry, "admissions", "Sockets admitted"),

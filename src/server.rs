@@ -444,6 +444,7 @@ fn operations(
         live: Live::new(),
         log: path.log.clone(),
         revoker: revoker.clone(),
+        control: None,
         loopback,
         playground: None,
         publish: Box::new(move |publisher, publication| publish::publish(&published, publisher, publication)),

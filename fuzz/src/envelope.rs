@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use flowgate::bus::channel::{Channel, Channels};
+use flowgate::bus::control::Word;
 use flowgate::bus::envelope::{MOST_TEAMS, Message, Numbered, Origin, PayloadLimits, open};
 use flowgate::bus::inbox::Inbox;
 use flowgate::bus::seal::Seal;
@@ -48,8 +49,16 @@ fn check(channel: Channel<'_>, origin: Origin, message: &Message<'_>) {
             shared.teams()
         }
         (Message::Missed(team), Channel::Team(_)) => std::slice::from_ref(team),
-        (Message::Alive(node), Channel::Control) => {
+        (Message::Alive(node, about), Channel::Control) => {
+            let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+            assert!(about.as_ref().is_none_or(|about| is_plain(&about.version) && is_plain(&about.policy)));
             return assert!(crate::is_one_line(node) && !node.is_empty());
+        }
+        (Message::Word(text), Channel::Control) => {
+            if let Some(word) = Word::read(text) {
+                assert_eq!(Word::read(&word.written()), Some(word));
+            }
+            return;
         }
         (Message::MissedAnywhere | Message::Goodbye, Channel::Control) => return,
         (message, channel) => panic!("{message:?} on {channel:?}"),

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::channel::{Channel, Channels};
+use super::control::About;
 use super::seal::Seal;
 use crate::connect::rooms::EVERYONE;
 use crate::event::size::is_deeper_than;
@@ -99,8 +100,10 @@ pub enum Message<'a> {
     Missed(Numbered<'a>),
     /// The same of so many teams that they are not named.
     MissedAnywhere,
-    /// A node is there, and is called so.
-    Alive(Cow<'a, str>),
+    /// A node is there, is called so, and says this of itself.
+    Alive(Cow<'a, str>, Option<About>),
+    /// To all nodes, about what concerns no team; what [`super::control`] reads.
+    Word(&'a str),
     /// A node leaves, and everybody has heard everything of it.
     Goodbye,
 }
@@ -139,6 +142,8 @@ struct Other<'a> {
     team: Option<Numbered<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     node: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<About>,
 }
 
 /// Why a message is not listened to.
@@ -228,32 +233,32 @@ impl Body {
 
     /// That changes to a team were dropped, with this message's own number in it.
     pub fn missed(origin: Origin, team: &str, number: u64, now: SystemTime) -> Self {
-        Self::other("missed", origin, Some(Numbered(team.into(), number)), None, now)
+        Self::other("missed", origin, Some(Numbered(team.into(), number)), now)
     }
 
     /// That changes to many teams were dropped.
     pub fn missed_anywhere(origin: Origin, now: SystemTime) -> Self {
-        Self::other("missed-anywhere", origin, None, None, now)
+        Self::other("missed-anywhere", origin, None, now)
     }
 
-    /// That the node of this name is there.
-    pub fn alive(origin: Origin, node: &str, now: SystemTime) -> Self {
-        Self::other("alive", origin, None, Some(node.into()), now)
+    /// That the node of this name is there, and what it says of itself.
+    pub fn alive(origin: Origin, node: &str, about: Option<About>, now: SystemTime) -> Self {
+        let node = Some(Cow::Borrowed(node));
+        Self::new("alive", &Other { origin, sent: micros(now), team: None, node, about }, "")
+    }
+
+    /// What [`super::control`] says.
+    pub fn word(origin: Origin, word: &str, now: SystemTime) -> Self {
+        Self::new("word", &Other { origin, sent: micros(now), team: None, node: None, about: None }, word)
     }
 
     /// That it leaves.
     pub fn goodbye(origin: Origin, now: SystemTime) -> Self {
-        Self::other("goodbye", origin, None, None, now)
+        Self::other("goodbye", origin, None, now)
     }
 
-    fn other(
-        kind: &str,
-        origin: Origin,
-        team: Option<Numbered<'_>>,
-        node: Option<Cow<'_, str>>,
-        now: SystemTime,
-    ) -> Self {
-        Self::new(kind, &Other { origin, sent: micros(now), team, node }, "")
+    fn other(kind: &str, origin: Origin, team: Option<Numbered<'_>>, now: SystemTime) -> Self {
+        Self::new(kind, &Other { origin, sent: micros(now), team, node: None, about: None }, "")
     }
 
     fn new(kind: &str, header: &impl Serialize, payload: &str) -> Self {
@@ -324,7 +329,7 @@ pub fn open<'m>(
         }
         kind => {
             let other: Other<'m> = serde_json::from_str(header).map_err(|_| Refusal::Malformed)?;
-            (other.origin, other.sent, other.message(kind, channel)?)
+            (other.origin, other.sent, other.message(kind, channel, payload)?)
         }
     };
     Ok(Envelope { origin, sent_at: time(sent), message })
@@ -404,7 +409,7 @@ impl Numbered<'_> {
 }
 
 impl<'a> Other<'a> {
-    fn message(self, kind: &str, channel: Channel<'_>) -> Result<Message<'a>, Refusal> {
+    fn message(self, kind: &str, channel: Channel<'_>, rest: &'a str) -> Result<Message<'a>, Refusal> {
         match (kind, channel) {
             ("missed", Channel::Team(via)) => {
                 let team = self.team.ok_or(Refusal::Malformed)?;
@@ -420,9 +425,15 @@ impl<'a> Other<'a> {
                 let node = self.node.ok_or(Refusal::Malformed)?;
                 let is_name =
                     !node.is_empty() && node.len() <= MOST_NODE_BYTES && !node.chars().any(char::is_control);
-                if is_name { Ok(Message::Alive(node)) } else { Err(Refusal::Malformed) }
+                let is_possible = self.about.as_ref().is_none_or(About::is_possible);
+                if is_name && is_possible {
+                    Ok(Message::Alive(node, self.about))
+                } else {
+                    Err(Refusal::Malformed)
+                }
             }
-            ("missed" | "missed-anywhere" | "goodbye" | "alive", _) => Err(Refusal::Team),
+            ("word", Channel::Control) => Ok(Message::Word(rest)),
+            ("missed" | "missed-anywhere" | "goodbye" | "alive" | "word", _) => Err(Refusal::Team),
             _ => Err(Refusal::Malformed),
         }
     }

@@ -7,6 +7,7 @@
 //! say to each other is in [`node_format`].
 
 pub mod channel;
+pub mod control;
 pub mod envelope;
 pub mod inbox;
 pub mod interest;

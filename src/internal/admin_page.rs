@@ -25,6 +25,7 @@ const FILES: &[File] = files![
     "design.css",
     "dom.js",
     "listing.js",
+    "nodes.js",
     "observed.js",
     "overview.js",
     "policy.js",

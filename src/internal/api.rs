@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 
 use super::admin::{self, Guard};
 use super::{
-    Operations, answer, connections, disconnect, live, observed, openapi, policy, reload, revocations,
+    Operations, answer, connections, disconnect, live, nodes, observed, openapi, policy, reload, revocations,
     series, session, status, teams,
 };
 
@@ -24,6 +24,7 @@ pub(super) fn router(operations: &Arc<Operations>) -> Router<Arc<Operations>> {
         .route("/disconnect", post(disconnect::several))
         .route("/live", get(live::live))
         .route("/openapi.json", get(openapi::document))
+        .route("/nodes", get(nodes::list))
         .route("/teams", get(teams::list))
         .route("/series", get(series::series))
         .route("/observed", get(observed::report))

@@ -1,6 +1,5 @@
 //! `GET /api/connections`: who is connected.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -14,6 +13,7 @@ use super::answer::{Declined, time};
 use super::path_name::PathName;
 use super::query::{Query, cursor, invalid};
 use crate::decision_log::Who;
+use crate::link::disconnect::network;
 use crate::link::session::Session;
 use crate::peer::{Peer, PeerId, Standing};
 
@@ -63,12 +63,6 @@ impl<'q> Filter<'q> {
             && self.address.is_none_or(|network| network.contains(&session.address().to_canonical()))
             && self.transport.is_none_or(|wanted| transport == wanted)
     }
-}
-
-/// An address, or a network of them in CIDR notation.
-pub(super) fn network(text: &str) -> Option<IpNet> {
-    let address = text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
-    address.or_else(|| text.parse().ok())
 }
 
 /// One connection as it was when it was looked at.

@@ -1,13 +1,11 @@
 //! Closing connections: one, or those of a user, a team or an address.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -15,24 +13,15 @@ use serde_json::{Value, json};
 use super::Operations;
 use super::answer::Declined;
 use super::body::{self, JsonBody};
-use super::connections::{find, network, no_such};
+use super::connections::{find, no_such};
 use super::path_name::PathName;
-use crate::decision_log::{Kind, Outcome, Record, Who};
-use crate::link::session::Session;
-use crate::metrics::CloseReason;
-use crate::peer::Peer;
-
-/// Bytes of a reason; as long as that of a revocation.
-const LONGEST_REASON: usize = 200;
-
-/// Bytes of a user's or a team's name: no claim that is longer is accepted.
-const LONGEST_NAME: usize = 256;
+use crate::bus::control::{Answer, Control, NotAsked};
+use crate::link::disconnect::{
+    Disconnect, LONGEST_NAME, LONGEST_REASON, Target, close, disconnect, is_reason, network, note, said,
+};
 
 /// Bytes of a body that has nothing else than a reason.
 const MOST_BYTES: usize = 4 << 10;
-
-/// Connections that are looked at in one go; others have something to do too.
-const AT_ONCE: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +30,8 @@ struct Wanted {
     team: Option<String>,
     address: Option<String>,
     reason: Option<String>,
+    /// Only those that are connected to this node.
+    here: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -49,76 +40,72 @@ struct Why {
     reason: Option<String>,
 }
 
-/// Whose connections.
-enum Target {
-    User(String),
-    Team(String),
-    Address(IpNet),
-}
-
-impl Target {
-    fn read(wanted: &Wanted) -> Result<Self, Declined> {
-        let named = |name: &str| match name.len() {
-            1..=LONGEST_NAME => Ok(name.to_owned()),
-            _ => Err(invalid(format!("a name has 1 to {LONGEST_NAME} bytes"))),
-        };
-        match (&wanted.user, &wanted.team, &wanted.address) {
-            (Some(user), None, None) => Ok(Target::User(named(user)?)),
-            (None, Some(team), None) => Ok(Target::Team(named(team)?)),
-            (None, None, Some(address)) => network(address)
-                .map(Target::Address)
-                .ok_or_else(|| invalid("address is an IP address, or a network such as 192.0.2.0/24".into())),
-            _ => Err(invalid("write exactly one of user, team and address".into())),
-        }
-    }
-
-    fn is(&self, session: &Session) -> bool {
-        let of_peer = |is: &dyn Fn(&Peer) -> bool| match session.who() {
-            Who::Peer(peer) => is(&peer),
-            _ => false,
-        };
-        match self {
-            Target::User(user) => of_peer(&|peer| peer.subject() == Some(user)),
-            Target::Team(team) => of_peer(&|peer| peer.teams().iter().any(|held| **held == **team)),
-            Target::Address(network) => network.contains(&session.address().to_canonical()),
-        }
-    }
-
-    fn said(&self) -> String {
-        match self {
-            Target::User(user) => format!("user {user}"),
-            Target::Team(team) => format!("team {team}"),
-            Target::Address(network) => format!("address {network}"),
-        }
+/// Whose connections are wanted.
+fn target(wanted: &Wanted) -> Result<Target, Declined> {
+    let named = |name: &str| match name.len() {
+        1..=LONGEST_NAME => Ok(name.into()),
+        _ => Err(invalid(format!("a name has 1 to {LONGEST_NAME} bytes"))),
+    };
+    match (&wanted.user, &wanted.team, &wanted.address) {
+        (Some(user), None, None) => Ok(Target::User(named(user)?)),
+        (None, Some(team), None) => Ok(Target::Team(named(team)?)),
+        (None, None, Some(address)) => network(address)
+            .map(Target::Address)
+            .ok_or_else(|| invalid("address is an IP address, or a network such as 192.0.2.0/24".into())),
+        _ => Err(invalid("write exactly one of user, team and address".into())),
     }
 }
 
-/// Closes all of one user, team or address.
+/// Closes all of one user, team or address, on every node unless only this one is meant.
 pub(super) async fn several(
     State(operations): State<Arc<Operations>>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Declined> {
     let wanted: Wanted = object(body)?;
-    let target = Target::read(&wanted)?;
-    let reason = reason(wanted.reason)?;
+    let target = target(&wanted)?;
+    let reason = reason(wanted.reason)?.map(Into::into);
+    let everywhere = !wanted.here.unwrap_or(false);
+    let what = Disconnect { target, reason };
     // In a task of its own: whoever asked may leave in the middle of it.
     let closing = tokio::spawn(async move {
-        let mut closed = 0;
-        for sessions in operations.sessions.snapshot().chunks(AT_ONCE) {
-            for session in sessions.iter().filter(|session| target.is(session)) {
-                closed += usize::from(close(session));
-            }
-            tokio::task::yield_now().await;
-        }
-        tracing::info!(what = target.said(), closed, "disconnected by an operator");
-        note(&operations, "disconnect", Some(said(&target.said(), reason.as_deref())), Some(closed));
-        closed
+        let here = disconnect(&operations.sessions, &operations.log, &what, None);
+        let Some(control) = operations.control.as_ref().filter(|_| everywhere) else {
+            return json!({ "closed": here.await });
+        };
+        // The others begin at once too.
+        let (here, elsewhere) = tokio::join!(here, control.disconnect(what.clone()));
+        shown(here as u64, control, elsewhere)
     });
     let ended = closing.await.map_err(|_| {
         let message = "it did not come to an end; see the log";
         Declined::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     });
-    Ok(Json(json!({ "closed": ended? })))
+    Ok(Json(ended?))
+}
+
+/// How many were closed, and where.
+fn shown(here: u64, control: &Control, answers: Result<Vec<Answer>, NotAsked>) -> Value {
+    let (own, name) = control.own();
+    let warning = match &answers {
+        Err(NotAsked::Away) => Some("Redis is away, so other nodes were not asked"),
+        Err(NotAsked::Busy) => Some("too much is being asked of other nodes already, so they were not asked"),
+        Ok(answers) if answers.iter().any(|answer| answer.said.is_none()) => {
+            Some("not every node has answered in time; those may still do it")
+        }
+        Ok(_) => None,
+    };
+    let answers = answers.unwrap_or_default();
+    let total = here + answers.iter().filter_map(|answer| answer.said).sum::<u64>();
+    let own = json!({ "node": &**name, "run": own.to_string(), "closed": here });
+    let others = answers.iter().map(
+        |answer| json!({ "node": &*answer.name, "run": answer.origin.to_string(), "closed": answer.said }),
+    );
+    let nodes: Vec<Value> = [own].into_iter().chain(others).collect();
+    let mut shown = json!({ "closed": total, "nodes": nodes });
+    if let Some(warning) = warning {
+        shown["warning"] = warning.into();
+    }
+    shown
 }
 
 /// Closes one.
@@ -138,42 +125,21 @@ pub(super) async fn one(
         return Err(no_such());
     }
     tracing::info!(connection = name, "disconnected by an operator");
-    note(&operations, "disconnect", Some(said(&format!("connection {name}"), reason.as_deref())), Some(1));
+    note(
+        &operations.log,
+        "disconnect",
+        Some(said(&format!("connection {name}"), reason.as_deref())),
+        Some(1),
+    );
     Ok(Json(json!({ "closed": 1 })))
 }
 
-/// Whether it was open until now.
-fn close(session: &Session) -> bool {
-    let was_open = session.closing().is_none();
-    // Nobody waits for it: one must not keep the others open.
-    drop(session.close(CloseReason::Admin));
-    was_open
-}
-
-fn said(what: &str, reason: Option<&str>) -> String {
-    reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"))
-}
-
 fn reason(reason: Option<String>) -> Result<Option<String>, Declined> {
-    let fits = |reason: &String| reason.len() <= LONGEST_REASON && !reason.chars().any(char::is_control);
     match reason.filter(|reason| !reason.is_empty()) {
-        Some(reason) if !fits(&reason) => {
+        Some(reason) if !is_reason(&reason) => {
             Err(invalid(format!("reason is one line of at most {LONGEST_REASON} bytes")))
         }
         reason => Ok(reason),
-    }
-}
-
-/// Has the decision log say what an operator did.
-pub(super) fn note(operations: &Operations, done: &'static str, why: Option<String>, closed: Option<usize>) {
-    if operations.log.is_on() {
-        operations.log.write(Record {
-            outcome: Some(Outcome::Accepted),
-            code: Some(done),
-            why: why.map(Into::into),
-            closed,
-            ..Record::new(Kind::Admin, Who::Admin, SystemTime::now())
-        });
     }
 }
 

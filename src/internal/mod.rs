@@ -16,6 +16,7 @@ mod host;
 mod idempotency;
 pub mod live;
 mod login;
+mod nodes;
 mod observed;
 mod openapi;
 mod page;
@@ -44,6 +45,7 @@ use axum::routing::{get, post};
 use self::live::Live;
 use self::playground::Playground;
 use self::series::Series;
+use crate::bus::control::Control;
 use crate::config::policy::Policy;
 use crate::decision_log::DecisionLog;
 use crate::edition::{Current, Reloaded};
@@ -77,6 +79,8 @@ pub struct Operations {
     pub revoker: Arc<Revoker>,
     /// Relays what backends publish.
     pub publish: publish::Publish,
+    /// The other nodes, where there may be any.
+    pub control: Option<Arc<Control>>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Why the process should get no new traffic, if anything speaks against it.

@@ -41,8 +41,21 @@ struct Revoked {
     warning: Option<&'static str>,
 }
 
+/// What other nodes do not hear of before Redis is back.
+const NOT_SHARED: &str = "other nodes have not heard of it, and do once Redis is back";
+
+/// What deserves a second look where nothing is wrong with what is known.
 fn warning(operations: &Operations) -> Option<&'static str> {
-    (!operations.revoker.revocations().is_kept()).then_some(NOT_KEPT)
+    let is_in_redis = operations.control.as_ref().is_some_and(|control| control.is_connected());
+    (!operations.revoker.revocations().is_kept() && !is_in_redis).then_some(NOT_KEPT)
+}
+
+/// Has other nodes hear of what was changed. Returns what is to be said of that.
+async fn share(operations: &Operations, ids: Vec<RevocationId>) -> Option<&'static str> {
+    match &operations.control {
+        Some(control) if !control.share(ids).await => Some(NOT_SHARED),
+        _ => warning(operations),
+    }
 }
 
 /// One or several, all or nothing.
@@ -65,7 +78,9 @@ async fn revoke(
     let is_new = revoked.revocations.iter().any(|(_, is_new)| *is_new);
     let revocations =
         revoked.revocations.iter().map(|(one, _)| Written::for_people(one, &lifetimes)).collect();
-    let body = Json(Revoked { revocations, closed: revoked.closed, warning: warning(&operations) });
+    let ids = revoked.revocations.iter().map(|(one, _)| one.id).collect();
+    let warning = share(&operations, ids).await;
+    let body = Json(Revoked { revocations, closed: revoked.closed, warning });
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, body).into_response())
 }
@@ -124,8 +139,11 @@ async fn undo(
     PathName(name): PathName,
 ) -> Result<StatusCode, Declined> {
     let id = id(&name).ok_or_else(no_such)?;
-    let undone = operations.revoker.undo(id).await.map_err(declined)?;
-    undone.map(|_| StatusCode::NO_CONTENT).ok_or_else(no_such)
+    let undone = operations.revoker.undo(id, (operations.policy)()).await.map_err(declined)?;
+    undone.ok_or_else(no_such)?;
+    // Whoever undoes it can do no more about it: it is told when Redis is back.
+    share(&operations, vec![id]).await;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn id(text: &str) -> Option<RevocationId> {

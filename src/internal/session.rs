@@ -15,8 +15,9 @@ use super::Operations;
 use super::admin::{Caller, Guard};
 use super::answer::{self, Declined, time};
 use super::body;
-use super::disconnect::{invalid, note};
+use super::disconnect::invalid;
 use super::login::{COOKIE, IDLE, Open};
+use crate::link::disconnect::note;
 
 /// A body that holds a token, which is at most 1 KiB.
 const MOST_BYTES: usize = 4 << 10;
@@ -69,7 +70,7 @@ async fn log_in(State(guard): State<Arc<Guard>>, request: Request) -> Result<Res
         return Err(Declined::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message));
     };
     tracing::info!("an operator has logged in");
-    note(guard.operations(), "login", None, None);
+    note(&guard.operations().log, "login", None, None);
     let mut answer = Json(shown(&open)).into_response();
     set_cookie(&mut answer, &cookie, "", is_secure);
     Ok(answer)
@@ -82,7 +83,7 @@ async fn log_out(State(guard): State<Arc<Guard>>, request: Request) -> Result<Re
         guard.check_page(&open, request.headers())?;
         guard.logins().close(open.id);
         tracing::info!("an operator has logged out");
-        note(guard.operations(), "logout", None, None);
+        note(&guard.operations().log, "logout", None, None);
     }
     let mut answer = StatusCode::NO_CONTENT.into_response();
     set_cookie(&mut answer, "", "; Max-Age=0", is_secure(request.headers()));

@@ -1,6 +1,7 @@
 //! `GET /api/teams`: who hears together, how many they are, and how much is going on.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -37,7 +38,9 @@ impl Sort {
 
 struct Team {
     name: Arc<str>,
-    members: usize,
+    /// Here and on other nodes.
+    members: u64,
+    here: usize,
     rates: Option<Rates>,
 }
 
@@ -48,7 +51,7 @@ impl Team {
         let rate = |of: fn(Rates) -> f64| self.rates.map_or(0, |rates| (of(rates) * 1000.0) as u64);
         let most = match sort {
             Sort::Name => 0,
-            Sort::Members => self.members as u64,
+            Sort::Members => self.members,
             Sort::Events => rate(|rates| rates.events),
             Sort::Deliveries => rate(|rates| rates.deliveries),
         };
@@ -60,6 +63,7 @@ impl Team {
         json!({
             "name": &*self.name,
             "members": self.members,
+            "here": self.here,
             "eventsPerSecond": self.rates.map(|rates| rounded(rates.events)),
             "deliveriesPerSecond": self.rates.map(|rates| rounded(rates.deliveries)),
         })
@@ -79,10 +83,16 @@ pub(super) async fn list(
         let (most, name) = place.split_once(' ')?;
         Some((Reverse(most.parse::<u64>().ok()?), name.to_owned()))
     })?;
-    let rooms = operations.rooms.named(query.text("prefix").unwrap_or_default());
+    let beginning = query.text("prefix").unwrap_or_default();
+    let rooms = operations.rooms.named(beginning);
     let rates = operations.rooms.traffic().of(rooms.iter().map(|(name, _)| &**name));
-    let team = |((name, room), rates): ((_, Arc<Room>), _)| Team { name, members: room.len(), rates };
+    let team = |((name, room), rates): ((_, Arc<Room>), _)| {
+        let here = room.len();
+        Team { name, members: here as u64, here, rates }
+    };
     let mut teams: Vec<Team> = rooms.into_iter().zip(rates).map(team).collect();
+    let (only_elsewhere, warning) = count_others(&operations, beginning, &mut teams).await;
+    let total = operations.metrics.rooms.get().max(0) as usize + only_elsewhere;
     let matching = teams.len();
     if let Some((most, name)) = &after {
         teams.retain(|team| team.place(sort) > (*most, name));
@@ -91,10 +101,41 @@ pub(super) async fn list(
     let is_last = teams.len() <= limit;
     teams.truncate(limit);
     let shown: Vec<_> = teams.iter().map(Team::shown).collect();
-    let mut answer = json!({ "teams": shown, "matching": matching, "total": operations.metrics.rooms.get() });
+    let mut answer = json!({ "teams": shown, "matching": matching, "total": total });
+    if let Some(warning) = warning {
+        answer["warning"] = warning.into();
+    }
     if let Some(last) = teams.last().filter(|_| !is_last) {
         let (Reverse(most), name) = last.place(sort);
         answer["next"] = cursor(&format!("{most} {name}")).into();
     }
     Ok(Json(answer))
+}
+
+/// Adds the members on other nodes, and the teams that have members there only. Returns how many of those there are, whatever
+/// their name begins with, and what is to be said of the numbers.
+async fn count_others(
+    operations: &Operations,
+    beginning: &str,
+    teams: &mut Vec<Team>,
+) -> (usize, Option<&'static str>) {
+    let Some(control) = &operations.control else { return (0, None) };
+    let Ok(elsewhere) = control.elsewhere().await else {
+        return (0, Some("Redis is away, so members of other nodes are not counted"));
+    };
+    for team in teams.iter_mut() {
+        team.members += elsewhere.members.get(&*team.name).copied().unwrap_or_default();
+    }
+    let all = operations.rooms.named("");
+    let here: HashSet<&str> = all.iter().map(|(name, _)| &**name).collect();
+    let only_there = elsewhere.members.iter().filter(|(name, _)| !here.contains(&***name));
+    let mut count = 0;
+    for (name, members) in only_there {
+        count += 1;
+        if name.starts_with(beginning) {
+            teams.push(Team { name: (&**name).into(), members: *members, here: 0, rates: None });
+        }
+    }
+    let warning = elsewhere.is_cut.then_some("there are more teams on other nodes than are counted");
+    (count, warning)
 }

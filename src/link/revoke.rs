@@ -7,8 +7,11 @@ use super::session::Sessions;
 use crate::config::policy::Policy;
 use crate::decision_log::{DecisionLog, Kind, Outcome, Record, Who};
 use crate::revocation::{
-    Index, Lifetimes, Refused, Revocation, RevocationId, Revocations, StoreError, Wanted,
+    Index, Lifetimes, Merged, Refused, Revocation, RevocationId, Revocations, Shared, StoreError, Wanted,
 };
+
+/// Lines about what other nodes have revoked at once; of more there is one for all.
+const MOST_LINES: usize = 100;
 
 /// The revocations, and the sockets that they close.
 pub struct Revoker {
@@ -68,9 +71,14 @@ impl Revoker {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn undo(self: &Arc<Self>, id: RevocationId) -> Result<Option<Arc<Revocation>>, Refused> {
+    pub async fn undo(
+        self: &Arc<Self>,
+        id: RevocationId,
+        policy: Arc<Policy>,
+    ) -> Result<Option<Arc<Revocation>>, Refused> {
         self.blocking(move |revoker| {
-            let undone = revoker.revocations.undo(id).map_err(Refused::from);
+            let undone = revoker.revocations.undo(id, SystemTime::now(), &Lifetimes::of(&policy.auth));
+            let undone = undone.map_err(Refused::from);
             let undone = undone.inspect_err(|refused| revoker.note_refused(refused))?;
             if let Some(revocation) = &undone {
                 tracing::info!(id = %revocation.id, what = %revocation, "revocation undone");
@@ -79,6 +87,68 @@ impl Revoker {
             Ok(undone)
         })
         .await
+    }
+
+    /// Takes what other nodes have revoked and undone, and closes the sockets concerned.
+    pub async fn adopt(self: &Arc<Self>, theirs: Vec<Shared>, policy: Arc<Policy>) {
+        let adopted = self.blocking(move |revoker| {
+            let merged = revoker.revocations.merge(theirs, SystemTime::now(), &policy);
+            let closed = match merged.revoked.is_empty() {
+                true => 0,
+                false => revoker.sessions.close_revoked(&Index::of(merged.revoked.iter().cloned())),
+            };
+            revoker.tell_merged(&merged, closed);
+            Ok(())
+        });
+        if let Err(error) = adopted.await {
+            tracing::error!(%error, "what other nodes have revoked was not taken");
+        }
+    }
+
+    fn tell_merged(&self, merged: &Merged, closed: usize) {
+        let Merged { revoked, undone, left_out, not_kept } = merged;
+        if revoked.len() + undone.len() > MOST_LINES {
+            tracing::info!(revoked = revoked.len(), undone = undone.len(), closed, "revoked on other nodes");
+            self.note_elsewhere("revoked", None, Some(closed));
+        } else {
+            for (at, revocation) in revoked.iter().enumerate() {
+                let closed = if at == 0 { closed } else { 0 };
+                tracing::info!(id = %revocation.id, what = %revocation, closed, "revoked on another node");
+                self.note_elsewhere("revoked", Some(revocation), Some(closed));
+            }
+            for revocation in undone {
+                tracing::info!(id = %revocation.id, what = %revocation, "revocation undone on another node");
+                self.note_elsewhere("undone", Some(revocation), None);
+            }
+        }
+        if *left_out > 0 {
+            tracing::error!(
+                left_out,
+                "what other nodes have revoked does not count here: revocation.capacity allows no more"
+            );
+        }
+        if let Some(error) = not_kept {
+            tracing::error!(%error, "what other nodes have revoked counts, and is not in revocation.store");
+        }
+    }
+
+    fn note_elsewhere(
+        &self,
+        done: &'static str,
+        revocation: Option<&Arc<Revocation>>,
+        closed: Option<usize>,
+    ) {
+        if self.log.is_on() {
+            let what = revocation.map_or_else(|| "several".to_owned(), |revocation| revocation.to_string());
+            self.log.write(Record {
+                outcome: Some(Outcome::Accepted),
+                code: Some(done),
+                why: Some(format!("{what} (on another node)").into()),
+                revocation: revocation.map(|revocation| revocation.id),
+                closed,
+                ..Record::new(Kind::Revocation, Who::Admin, SystemTime::now())
+            });
+        }
     }
 
     fn note(&self, done: &'static str, revocation: &Revocation, closed: Option<usize>) {
@@ -110,7 +180,7 @@ impl Revoker {
 
     /// Forgets what has nothing left to do.
     pub async fn forget_ended(self: &Arc<Self>, policy: Arc<Policy>) {
-        if self.revocations.is_empty() {
+        if self.revocations.is_empty() && !self.revocations.is_shared() {
             return;
         }
         let forgotten = self.blocking(move |revoker| {

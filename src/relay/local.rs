@@ -29,6 +29,8 @@ pub struct Rooms {
     traffic: Traffic,
     metrics: Arc<Metrics>,
     bus: Arc<dyn Bus>,
+    /// Rooms whose members have become more or fewer since somebody asked; where there are other nodes, which want to know.
+    changed: Option<Mutex<HashSet<Arc<str>>>>,
 }
 
 /// A member's place in its rooms; dropping it leaves them all.
@@ -46,6 +48,7 @@ impl Rooms {
             flusher: Flusher::start(),
             traffic: Traffic::default(),
             metrics,
+            changed: bus.is_on().then(Mutex::default),
             bus,
         })
     }
@@ -68,6 +71,7 @@ impl Rooms {
 
     /// The room of this name, where somebody is about to join.
     fn room<'r>(&self, by_name: &'r mut HashMap<Arc<str>, Arc<Room>>, name: &Arc<str>) -> &'r Arc<Room> {
+        self.note_changed(name);
         by_name.entry(name.clone()).or_insert_with(|| {
             self.bus.opened(name);
             Arc::default()
@@ -138,6 +142,27 @@ impl Rooms {
         let by_name = self.by_name.lock();
         let named = by_name.iter().filter(|(name, _)| name.starts_with(beginning));
         named.map(|(name, room)| (name.clone(), room.clone())).collect()
+    }
+
+    /// How many members those rooms have in which that has changed since it was asked last; 0 where nobody is left. Nothing where
+    /// there are no other nodes.
+    pub fn changed(&self) -> Vec<(Arc<str>, usize)> {
+        let changed = self.changed.as_ref().map(|changed| std::mem::take(&mut *changed.lock()));
+        let by_name = self.by_name.lock();
+        let members = |name: &Arc<str>| by_name.get(name).map_or(0, |room| room.len());
+        let changed = changed.into_iter().flatten();
+        changed
+            .map(|name| {
+                let many = members(&name);
+                (name, many)
+            })
+            .collect()
+    }
+
+    fn note_changed(&self, name: &Arc<str>) {
+        if let Some(changed) = &self.changed {
+            changed.lock().insert(name.clone());
+        }
     }
 
     /// What is relayed to them.
@@ -310,6 +335,7 @@ impl Rooms {
         to_flush: &mut Vec<Arc<Outlet>>,
     ) {
         let Some(room) = by_name.get(name) else { return };
+        self.note_changed(name);
         let (is_empty, outlet) = room.remove(id);
         to_flush.extend(outlet);
         if is_empty {

@@ -1,15 +1,17 @@
 //! Revocations: tokens that are not honoured any more, though they verify and have not expired.
 //!
 //! In reading order: `entry` is one revocation; `lifetimes` says how long it must be kept; `written` is its JSON, and
-//! what somebody wants; `index` finds those that hold for a token; `store` keeps them across restarts. [`Revocations`] is
-//! all of it. Whoever is connected with such a token is closed by [`crate::link::revoke`].
+//! what somebody wants; `index` finds those that hold for a token; `store` keeps them across restarts; `shared` is what nodes
+//! tell each other of one. [`Revocations`] is all of it. Whoever is connected with such a token is closed by [`crate::link::revoke`].
 
 mod entry;
 mod index;
 mod lifetimes;
+mod shared;
 mod store;
 mod written;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -22,9 +24,14 @@ use crate::config::policy::{Policy, RevocationStore};
 pub use entry::{Revocation, RevocationId, Target, Token};
 pub use index::Index;
 pub use lifetimes::Lifetimes;
+pub use shared::Shared;
+use shared::Undone;
 pub use store::StoreError;
 use store::{Change, Store};
 pub use written::{LONGEST_REASON, Wanted, Written};
+
+/// Undoings that are remembered for other nodes, some hundred bytes each.
+const MOST_UNDONE: usize = 100_000;
 
 /// The revocations of one process.
 pub struct Revocations {
@@ -35,6 +42,21 @@ pub struct Revocations {
     /// Never taken by who only asks.
     changing: Mutex<Option<Store>>,
     is_kept: bool,
+    /// Those that were undone, for other nodes; `None` where there are none to tell. Changed by who holds `changing`.
+    undone: Mutex<Option<BTreeMap<RevocationId, Undone>>>,
+}
+
+/// What has come of what other nodes know.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Those that hold now and did not, or say more than before.
+    pub revoked: Vec<Arc<Revocation>>,
+    /// Those that hold no more.
+    pub undone: Vec<Arc<Revocation>>,
+    /// How many were not taken, since there may be no more.
+    pub left_out: usize,
+    /// Why they do not outlive the process, if they should and do not. They count all the same.
+    pub not_kept: Option<StoreError>,
 }
 
 /// Why a change is not made.
@@ -71,6 +93,7 @@ impl Revocations {
             count: AtomicUsize::new(0),
             changing: Mutex::new(None),
             is_kept: false,
+            undone: Mutex::new(None),
         }
     }
 
@@ -181,11 +204,107 @@ impl Revocations {
     ///
     /// # Errors
     /// See [`StoreError`]; it holds on then.
-    pub fn undo(&self, id: RevocationId) -> Result<Option<Arc<Revocation>>, StoreError> {
+    pub fn undo(
+        &self,
+        id: RevocationId,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<Option<Arc<Revocation>>, StoreError> {
         let mut changing = self.changing.lock();
         let Some(revocation) = self.get(id) else { return Ok(None) };
         self.make(&mut changing, &Change { add: Vec::new(), remove: vec![id] })?;
+        self.note_undone(id, Undone::of(&revocation, now, lifetimes));
         Ok(Some(revocation))
+    }
+
+    /// Whether what is undone is remembered.
+    pub fn is_shared(&self) -> bool {
+        self.undone.lock().is_some()
+    }
+
+    /// Remembers from now on what is undone, since other nodes have to hear of it.
+    pub fn share(&self) {
+        self.undone.lock().get_or_insert_default();
+    }
+
+    /// What this node knows: of these, or of all. In no order.
+    pub fn known(&self, ids: Option<&[RevocationId]>, lifetimes: &Lifetimes) -> Vec<Shared> {
+        let undone = self.undone.lock();
+        let index = self.index.read();
+        let undoing = |id: RevocationId| undone.as_ref().and_then(|undone| undone.get(&id).copied());
+        let known = |id: RevocationId| match (index.get(id), undoing(id)) {
+            (Some(revocation), undone) => Some(Shared::holding(revocation, undone, lifetimes)),
+            (None, Some(undone)) => Some(Shared::undone(id, undone)),
+            (None, None) => None,
+        };
+        match ids {
+            Some(ids) => ids.iter().filter_map(|id| known(*id)).collect(),
+            None => {
+                let holding = index.after(None).map(|revocation| revocation.id);
+                let gone = undone.iter().flatten().map(|(id, _)| *id).filter(|id| index.get(*id).is_none());
+                holding.chain(gone).filter_map(known).collect()
+            }
+        }
+    }
+
+    /// Takes what other nodes know; what they know of one that nothing is known of here counts as it is. What the store does
+    /// not take counts all the same, since the others have it. Blocks.
+    pub fn merge(&self, theirs: Vec<Shared>, now: SystemTime, policy: &Policy) -> Merged {
+        let lifetimes = Lifetimes::of(&policy.auth);
+        let mut changing = self.changing.lock();
+        let (mut merged, mut change, mut new) = (Merged::default(), Change::default(), 0);
+        for theirs in theirs.into_iter().filter(|theirs| !theirs.is_over(now)) {
+            let id = theirs.id;
+            let mine = self.known(Some(&[id]), &lifetimes);
+            let both = mine.first().map_or_else(|| theirs.clone(), |mine| mine.with(&theirs));
+            if let Some(undone) = both.undoing() {
+                self.note_undone(id, undone);
+            }
+            let mine = self.get(id);
+            match both.holds() {
+                // What has ended by this node's own policy would be forgotten at once.
+                Some(revocation) if mine.is_some() || lifetimes.end(revocation) > now => {
+                    if mine.as_deref() == Some(revocation) {
+                        continue;
+                    }
+                    let is_new = usize::from(mine.is_none());
+                    if self.len() + new + is_new > policy.revocation.capacity.max(self.len()) {
+                        merged.left_out += 1;
+                        continue;
+                    }
+                    new += is_new;
+                    let revocation = Arc::new(revocation.clone());
+                    change.add.push(revocation.clone());
+                    merged.revoked.push(revocation);
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(mine) = mine {
+                        change.remove.push(id);
+                        merged.undone.push(mine);
+                    }
+                }
+            }
+        }
+        if change.add.is_empty() && change.remove.is_empty() {
+            return merged;
+        }
+        if let Some(store) = &mut *changing {
+            merged.not_kept = store.write(&change, &self.index.read()).err();
+        }
+        self.count_in(&change);
+        merged
+    }
+
+    /// Remembers an undoing, if there is somebody to tell.
+    fn note_undone(&self, id: RevocationId, undone: Undone) {
+        if let Some(all) = &mut *self.undone.lock() {
+            all.insert(id, undone);
+            if all.len() > MOST_UNDONE {
+                // The oldest revocations end first.
+                all.pop_first();
+            }
+        }
     }
 
     /// Forgets those that have nothing left to do. Blocks where there are any.
@@ -194,6 +313,9 @@ impl Revocations {
     /// See [`StoreError`]; they are tried again.
     pub fn forget_ended(&self, now: SystemTime, lifetimes: &Lifetimes) -> Result<(), StoreError> {
         let mut changing = self.changing.lock();
+        if let Some(undone) = &mut *self.undone.lock() {
+            undone.retain(|_, undone| !undone.is_over(now));
+        }
         let remove = self.index.read().ended(now, lifetimes);
         if remove.is_empty() {
             return Ok(());

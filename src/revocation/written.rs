@@ -224,7 +224,7 @@ fn parse(text: &str) -> Option<SystemTime> {
 }
 
 /// Rounded up to what is written, so that nothing is revoked a moment less than was asked for.
-fn whole_millis(time: SystemTime) -> SystemTime {
+pub(super) fn whole_millis(time: SystemTime) -> SystemTime {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let millis = since.as_nanos().div_ceil(1_000_000);
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
@@ -232,7 +232,7 @@ fn whole_millis(time: SystemTime) -> SystemTime {
 
 /// A time as RFC 3339 text with milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct Time(SystemTime);
+pub(super) struct Time(pub(super) SystemTime);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

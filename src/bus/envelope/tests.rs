@@ -124,7 +124,14 @@ fn what_nodes_say_of_themselves_is_said_to_all() {
         assert_eq!(open_on(RED, &message, &seal).err(), Some(Refusal::Team));
         format!("{:?}", open_on(Channel::Control, &message, &seal).unwrap().message)
     };
-    assert_eq!(said(&Body::alive(ORIGIN, "node \"1\"", now())), r#"Alive("node \"1\"")"#);
+    assert_eq!(said(&Body::alive(ORIGIN, "node \"1\"", None, now())), r#"Alive("node \"1\"", None)"#);
+    let about = |policy: &str| About { version: "1".into(), policy: policy.into(), connections: 3, since: 4 };
+    let alive = |policy| Body::alive(ORIGIN, "a", Some(about(policy)), now()).sealed("fg:control", &seal);
+    let heard = alive("9d02");
+    let heard = open_on(Channel::Control, &heard, &seal).unwrap().message;
+    assert!(matches!(heard, Message::Alive(_, Some(heard)) if heard == about("9d02")));
+    assert_eq!(open_on(Channel::Control, &alive("9d\n02"), &seal).err(), Some(Refusal::Malformed));
+    assert_eq!(said(&Body::word(ORIGIN, "{\"a\":\n1}", now())), r#"Word("{\"a\":\n1}")"#);
     assert_eq!(said(&Body::goodbye(ORIGIN, now())), "Goodbye");
     assert_eq!(said(&Body::missed_anywhere(ORIGIN, now())), "MissedAnywhere");
     let missed = Body::missed(ORIGIN, "red", 9, now()).sealed("fg:t:{red}", &seal);

@@ -4,7 +4,11 @@ import { ask } from './api.js';
 import { REASON, confirm, given } from './confirm.js';
 import { counted } from './words.js';
 
-const closed = (count) => `Closed ${counted(count, 'connection')}.`;
+/** What was closed, here and on other nodes, and what is to be said of it. */
+const closed = ({ closed: count, nodes, warning }) => [
+  `Closed ${counted(count, 'connection')}${nodes?.length > 1 ? ` on ${counted(nodes.filter((node) => node.closed !== null).length, 'node')}` : ''}.`,
+  warning && `But ${warning}.`,
+].filter(Boolean).join(' ');
 const COMES_BACK = 'Stock clients come back by themselves, and are let in again while their token is good. Whoever is to stay away is to be revoked.';
 
 /** One connection. */
@@ -17,7 +21,7 @@ export function disconnectOne({ id, subject }, done) {
     run: async (values) => {
       const answer = await ask(`/connections/${encodeURIComponent(id)}`, { method: 'DELETE', body: given(values) });
       done();
-      return closed(answer.closed);
+      return closed(answer);
     },
   });
 }
@@ -32,7 +36,7 @@ export function disconnectAll(what, name, done) {
     run: async (values) => {
       const answer = await ask('/disconnect', { method: 'POST', body: { [what]: name, ...given(values) } });
       done();
-      return closed(answer.closed);
+      return closed(answer);
     },
   });
 }

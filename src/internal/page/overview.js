@@ -3,11 +3,15 @@
 import { ask } from './api.js';
 import { Chart } from './charts.js';
 import { make } from './dom.js';
+import { Nodes } from './nodes.js';
 import { Refresher, say } from './refresh.js';
 import { bytes, micros, number, percent, rate, span } from './words.js';
 
 /** What the charts show; the server remembers an hour. */
 const MINUTES = 15;
+
+/** How often it is asked for the other nodes; milliseconds. */
+const LOOK_EVERY = 5000;
 
 /** Lines of the chart of refusals: the most frequent codes, and the rest as one. */
 const MOST_CODES = 5;
@@ -31,6 +35,7 @@ export class Overview {
     this.values = {};
     const tile = ([key, name, note]) => make('div', { class: 'tile card' }, make('dt', {}, name), (this.values[key] = make('dd', {}, '–')), make('dd', { class: 'quiet small-print' }, note));
     this.facts = make('p', { class: 'quiet' });
+    this.nodes = new Nodes();
     this.charts = {
       events: new Chart('Events', { format: rate, note: 'a second' }),
       deliveries: new Chart('Deliveries', { format: rate, note: 'a second' }),
@@ -43,18 +48,28 @@ export class Overview {
       make('h1', { class: 'unseen' }, 'Overview'),
       this.facts,
       make('dl', { class: 'tiles' }, TILES.map(tile)),
+      this.nodes.element,
       make('h2', {}, `The last ${MINUTES} minutes`),
       make('div', { class: 'charts' }, Object.values(this.charts).map(({ element }) => element)));
     // The stream brings each new sample; this fills in what came before it, and what was missed.
     this.refresher = new Refresher(() => this.#load(), 60_000);
+    this.others = new Refresher(() => this.#look(), LOOK_EVERY);
   }
 
   show() {
     this.refresher.start();
+    this.others.start();
   }
 
   hide() {
     this.refresher.stop();
+    this.others.stop();
+  }
+
+  /** Other nodes say nothing in this one's stream. */
+  async #look() {
+    const nodes = await ask('/nodes').catch(() => undefined);
+    if (nodes) this.nodes.show(nodes);
   }
 
   async #load() {

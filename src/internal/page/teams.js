@@ -22,11 +22,11 @@ export class Teams extends Listing {
       id: ({ name }) => name,
       create: (team) => this.#row(team),
       update: ({ cells_: cells }, team) => {
-        say(cells.members, number(team.members));
+        say(cells.members, team.here === team.members ? number(team.members) : `${number(team.members)} (${number(team.here)} here)`);
         say(cells.events, rate(team.eventsPerSecond));
         say(cells.deliveries, rate(team.deliveriesPerSecond));
       },
-      counted: ({ matching, total }) => (matching === total ? `${number(total)} teams` : `${number(matching)} of ${number(total)} teams`),
+      counted: ({ matching, total, warning }) => `${matching === total ? '' : `${number(matching)} of `}${number(total)} teams${warning ? `. ${warning}` : ''}`,
       empty: 'No team has a member now that these filters let pass.',
     });
   }

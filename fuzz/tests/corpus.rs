@@ -54,8 +54,4 @@ macro_rules! replays {
     };
 }
 
-<<<<<<< HEAD
-replays!(config, frames, jwks, jwt, node_format, packets, proxy_header);
-=======
-replays!(config, envelope, frames, jwks, jwt, packets, proxy_header);
->>>>>>> a9799d9 (Say how nodes talk: messages, numbers, what waits, who is heard, and who is owed a resync)
+replays!(config, envelope, frames, jwks, jwt, node_format, packets, proxy_header);

@@ -9,7 +9,15 @@ import { test } from 'node:test';
 import { ONE_ISSUER, writeConfig } from '../clients/harness/config.mjs';
 import { binary, Flowgate, REPOSITORY, run } from '../clients/harness/flowgate.mjs';
 
-const SECRETS = { FLOWGATE_JWT_SECRET: 's'.repeat(64), FLOWGATE_ADMIN_TOKEN: 'a'.repeat(64) };
+const SECRETS = {
+  FLOWGATE_JWT_SECRET: 's'.repeat(64),
+  FLOWGATE_ADMIN_TOKEN: 'a'.repeat(64),
+  FLOWGATE_BUS_SECRET: 'b'.repeat(64),
+  FLOWGATE_REDIS_PASSWORD: 'r'.repeat(64),
+};
+// For one node, and for several.
+const MANIFESTS = ['kubernetes/flowgate.yaml', 'kubernetes/flowgate-nodes.yaml'];
+const COMPOSED = ['compose', 'compose-nodes'];
 const DEPLOY = path.join(REPOSITORY, 'deploy');
 const read = (file) => readFileSync(path.join(DEPLOY, file), 'utf8');
 
@@ -52,20 +60,21 @@ test('the systemd unit is one that systemd takes, and little is left to it that 
   assert.match(read('systemd/flowgate.service'), /^RestartPreventExitStatus=78$/m);
 });
 
-test('the Kubernetes manifests are what its API takes, and name each other rightly', async () => {
+for (const file of MANIFESTS) test(`the documents of ${file} are what its API takes, and name each other rightly`, async (t) => {
   const python = path.dirname(process.env.FLOWGATE_PYTHON);
-  const manifest = path.join(DEPLOY, 'kubernetes/flowgate.yaml');
+  const manifest = path.join(DEPLOY, file);
   const validated = await tool(path.join(python, 'kubernetes-validate'), ['--strict', '--kubernetes-version', '1.31', manifest]);
   assert.equal(validated.code, 0, validated.stdout + validated.stderr);
 
-  const documents = await yaml('kubernetes/flowgate.yaml');
+  const documents = await yaml(file);
   const one = (kind, name = 'flowgate') => documents.find((each) => each.kind === kind && each.metadata.name === name);
   const pod = one('Deployment').spec.template;
   const [container] = pod.spec.containers;
   const ports = container.ports.map(({ name }) => name);
   for (const service of documents.filter(({ kind }) => kind === 'Service')) {
-    assert.deepEqual(service.spec.selector, pod.metadata.labels);
-    service.spec.ports.forEach(({ targetPort }) => assert.ok(ports.includes(targetPort), targetPort));
+    const behind = documents.find(({ kind, spec }) => kind === 'Deployment' && same(spec.template.metadata.labels, service.spec.selector));
+    const named = behind.spec.template.spec.containers[0].ports.map(({ name }) => name);
+    service.spec.ports.forEach(({ targetPort }) => assert.ok(named.includes(targetPort), targetPort));
   }
   assert.deepEqual(one('NetworkPolicy').spec.podSelector.matchLabels, pod.metadata.labels);
   const backend = one('Ingress').spec.rules[0].http.paths[0].backend.service;
@@ -74,41 +83,51 @@ test('the Kubernetes manifests are what its API takes, and name each other right
     assert.equal(container[probe].httpGet.port, 'internal');
   }
   // The drain ends before the supervisor's patience does.
-  const shown = await run(['config', 'show', '--config', path.join(DEPLOY, 'compose/flowgate'), '--json'], SECRETS);
+  const shown = await run(['config', 'show', '--config', policyOf(t, documents), '--json'], SECRETS);
   const settings = JSON.parse(shown.stdout);
   const drain = Number.parseInt(settings['drain.deadline'].value, 10);
   const grace = pod.spec.terminationGracePeriodSeconds;
   assert.ok(container.lifecycle.preStop.sleep.seconds + drain < grace, `${drain} s of drain in ${grace} s`);
 });
 
-test('the policy in the Kubernetes ConfigMap is one that flowgate takes', async (t) => {
-  const documents = await yaml('kubernetes/flowgate.yaml');
+for (const file of MANIFESTS) test(`the policy in the ConfigMap of ${file} is one that flowgate takes`, async (t) => {
+  await accepts([policyOf(t, await yaml(file))]);
+});
+
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+/** A folder with the files of the manifest's ConfigMap. */
+function policyOf(t, documents) {
   const { data } = documents.find(({ kind }) => kind === 'ConfigMap');
   const folder = temporary(t);
   for (const [name, text] of Object.entries(data)) writeFileSync(path.join(folder, name), text);
-  await accepts([folder]);
-});
+  return folder;
+}
 
-test('the compose file is one that compose takes, with the files it mounts, and stops without secrets', async (t) => {
+for (const name of COMPOSED) test(`the file in ${name} is one that compose takes, with the files it mounts, and stops without secrets`, async (t) => {
   const folder = temporary(t);
   const file = path.join(folder, 'compose.yaml');
   // What compose of Debian does not know yet: the project's name.
-  writeFileSync(file, read('compose/compose.yaml').replace(/^name: .*\n/m, ''));
+  writeFileSync(file, read(`${name}/compose.yaml`).replace(/^name: .*\n/m, ''));
   const config = (env) =>
-    tool('docker-compose', ['--project-directory', path.join(DEPLOY, 'compose'), '-f', file, 'config', '-q'], {
+    tool('docker-compose', ['--project-directory', path.join(DEPLOY, name), '-f', file, 'config', '-q'], {
       env: { PATH: process.env.PATH, ...env },
     });
   const whole = await config(SECRETS);
   assert.equal(whole.code, 0, whole.stderr);
-  const without = await config({});
-  assert.notEqual(without.code, 0);
-  assert.match(without.stderr, /FLOWGATE_JWT_SECRET/);
-
-  const [{ services }] = await yaml('compose/compose.yaml');
-  for (const { volumes = [] } of Object.values(services)) {
-    for (const [source] of volumes.map((volume) => volume.split(':'))) readOrList(path.join(DEPLOY, 'compose', source));
+  const wanted = new Set(read(`${name}/compose.yaml`).match(/FLOWGATE_\w+(?=:\?)/g));
+  for (const secret of wanted) {
+    const without = await config({ ...SECRETS, [secret]: '' });
+    assert.notEqual(without.code, 0);
+    assert.match(without.stderr, new RegExp(secret));
   }
-  await accepts([path.join(DEPLOY, 'compose/flowgate')]);
+  assert.ok(wanted.size >= 2);
+
+  const [{ services }] = await yaml(`${name}/compose.yaml`);
+  for (const { volumes = [] } of Object.values(services)) {
+    for (const [source] of volumes.map((volume) => volume.split(':'))) readOrList(path.join(DEPLOY, name, source));
+  }
+  await accepts([path.join(DEPLOY, name, 'flowgate')]);
 });
 
 test('the alert rules are rules, and speak when they should and only then', async (t) => {
@@ -119,11 +138,13 @@ test('the alert rules are rules, and speak when they should and only then', asyn
   assert.equal(tested.code, 0, tested.stdout + tested.stderr);
 
   // Side by side, as the containers see them.
-  const folder = temporary(t);
-  writeFileSync(path.join(folder, 'prometheus.yml'), read('compose/prometheus.yml'));
-  writeFileSync(path.join(folder, 'alerts.yml'), read('prometheus/alerts.yml'));
-  const config = await tool('promtool', ['check', 'config', path.join(folder, 'prometheus.yml')]);
-  assert.equal(config.code, 0, config.stdout + config.stderr);
+  for (const name of COMPOSED) {
+    const folder = temporary(t);
+    writeFileSync(path.join(folder, 'prometheus.yml'), read(`${name}/prometheus.yml`));
+    writeFileSync(path.join(folder, 'alerts.yml'), read('prometheus/alerts.yml'));
+    const config = await tool('promtool', ['check', 'config', path.join(folder, 'prometheus.yml')]);
+    assert.equal(config.code, 0, config.stdout + config.stderr);
+  }
 });
 
 /** Every query of the dashboard, with Grafana's variables as it would fill them in. */
@@ -197,4 +218,5 @@ test('nginx is told the same in compose as beside it, and in the README', () => 
   const ofNodes = ['proxy_next_upstream error http_503;', 'proxy_connect_timeout 2s;'];
   const shared = location(read('nginx/flowgate-nodes.conf')).filter((line) => !ofNodes.includes(line));
   assert.deepEqual(shared, shipped.filter((line) => line !== 'proxy_next_upstream off;'));
+  assert.deepEqual(location(read('compose-nodes/nginx.conf')), location(read('nginx/flowgate-nodes.conf')));
 });

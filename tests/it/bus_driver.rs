@@ -1,5 +1,7 @@
 //! The driver of Redis by itself, against real servers.
 
+mod cluster;
+mod guarded;
 mod load;
 mod one;
 

@@ -1,7 +1,5 @@
 //! Redis servers of a test's own: one, or a cluster of three masters; with signals, TLS and users. And a proxy that cuts.
 
-#![allow(dead_code, reason = "clusters and TLS are not all used yet")]
-
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,12 +16,17 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::harness::{LOOK_AGAIN, PATIENCE};
 
+/// Ports that are tried: somebody may take one between our look and its start.
+const ATTEMPTS: usize = 10;
+
 /// A redis-server on a port of its own of 127.0.0.1, without persistence; killed with this value.
 pub struct Redis {
     child: Child,
     folder: tempfile::TempDir,
     arguments: Vec<String>,
     pub port: u16,
+    /// Another one, which speaks TLS, where it is of a cluster that does.
+    pub tls_port: Option<u16>,
 }
 
 impl Redis {
@@ -35,21 +38,21 @@ impl Redis {
     /// The same with TLS and nothing else on its port. It wants a certificate of `authority`'s from its clients.
     pub fn start_tls(authority: &Authority, arguments: &[&str]) -> Self {
         let tls = authority.arguments();
-        let all: Vec<&str> = tls.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
-        Self::start_on("--tls-port", &all)
+        let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+        Self::start_on("--tls-port", &[&["--port", "0"], &tls[..], arguments].concat())
     }
 
     fn start_on(option: &str, arguments: &[&str]) -> Self {
-        loop {
+        for _ in 0..ATTEMPTS {
             let folder = tempfile::tempdir().unwrap();
             let port = free_port();
             let mut all: Vec<String> = vec![option.to_owned(), port.to_string()];
             all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-            // Whoever took the port between our look and this had it first.
             if let Some(child) = run(folder.path(), &all) {
-                return Redis { child, folder, arguments: all, port };
+                return Redis { child, folder, arguments: all, port, tls_port: None };
             }
         }
+        panic!("redis-server does not start with {arguments:?}");
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -157,13 +160,31 @@ const SHARES: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
 impl Cluster {
     /// Once all of them say that the cluster is whole.
     pub fn start(arguments: &[&str]) -> Self {
+        let nodes = SHARES.map(|_| Redis::start(&[&Self::arguments()[..], arguments].concat()));
+        Self::joined(nodes.into())
+    }
+
+    /// The same with TLS between them, and for whoever comes to their `tls_port`; the other port is there too.
+    pub fn start_tls(authority: &Authority, arguments: &[&str]) -> Self {
+        let tls = authority.arguments();
+        let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
         let start = |_| {
-            let bus = free_port().to_string();
-            let cluster =
-                ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
-            Redis::start(&[&cluster, arguments].concat())
+            let port = free_port();
+            let (number, own) = (port.to_string(), Self::arguments());
+            let ours = ["--tls-port", &number, "--tls-cluster", "yes"];
+            let mut node = Redis::start(&[&own[..], &ours, &tls, arguments].concat());
+            node.tls_port = Some(port);
+            node
         };
-        let nodes: Vec<Redis> = (0..SHARES.len()).map(start).collect();
+        Self::joined(SHARES.map(start).into())
+    }
+
+    fn arguments() -> Vec<&'static str> {
+        let bus: &'static str = free_port().to_string().leak();
+        vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", bus]
+    }
+
+    fn joined(nodes: Vec<Redis>) -> Self {
         for (node, (first, last)) in nodes.iter().zip(SHARES) {
             let () = node.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
         }
@@ -174,7 +195,8 @@ impl Cluster {
         for node in &nodes[1..] {
             let bus =
                 node.arguments.iter().skip_while(|argument| *argument != "--cluster-port").nth(1).unwrap();
-            let () = nodes[0].ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port));
+            let port = node.tls_port.unwrap_or(node.port);
+            let () = nodes[0].ask(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
         }
         let cluster = Cluster { nodes };
         cluster.wait_until_whole();
@@ -234,6 +256,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // By its name it is found; the certificate's own would be taken for one that vouches for itself.
+        params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
         write("ca.crt", &params.self_signed(&key).unwrap().pem());
         let issuer = Issuer::new(params, key);
         let key = KeyPair::generate().unwrap();
@@ -255,7 +279,6 @@ impl Authority {
     fn arguments(&self) -> Vec<String> {
         let path = |name| self.path(name).to_str().unwrap().to_owned();
         let arguments = [
-            ["--port".into(), "0".into()],
             ["--tls-ca-cert-file".into(), path("ca.crt")],
             ["--tls-cert-file".into(), path("tls.crt")],
             ["--tls-key-file".into(), path("tls.key")],

@@ -1,20 +1,21 @@
 //! The handle: what its user can ask of the driver.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
+use tokio::sync::watch;
 
 use super::board::{Board, State};
+use super::cluster::keep_map;
 use super::config::{Config, Servers};
 use super::error::CallError;
 use super::events::{Events, events};
+use super::fleet::{Fleet, Packed};
 use super::lane::Answer;
 use super::map::Map;
-use super::place::Place;
+use super::place::{Place, Refresh};
 use super::server::{Server, Shared, Task};
 use super::slots::slot;
 
@@ -28,38 +29,32 @@ struct Inner {
     _tasks: Vec<Task>,
 }
 
-/// The servers, and what is wanted of all of them together.
-#[derive(Debug)]
-pub(super) struct Fleet {
-    pub(super) shared: Shared,
-    pub(super) map: ArcSwap<Map>,
-    /// Every channel that is wanted. Also held while the map is changed, so that each wish is on the desk of its owner.
-    pub(super) wishes: Mutex<HashSet<Arc<str>>>,
-}
-
-/// A command as it goes over the wire, and the slot that it is about.
-#[derive(Clone, Debug)]
-pub(super) struct Packed {
-    pub(super) slot: u16,
-    pub(super) bytes: Bytes,
-}
-
 impl Driver {
     /// Starts connecting, on the runtime that this is called in. What happens is told through [`Events`], which must be taken.
     pub fn start(config: Config) -> (Self, Events) {
         let (teller, events) = events();
         let board = Board::new();
         let shared = Shared { config: Arc::new(config), board: board.clone(), teller: teller.clone() };
-        let map = match &shared.config.servers {
+        let (map, seeds) = match &shared.config.servers {
             Servers::One { address, database } => {
                 let place = Place { address: address.clone(), database: *database, refresh: None };
-                Map::one(Server::start(place, &shared))
+                (Map::one(Server::start(place, &shared)), None)
             }
-            Servers::Cluster(_) => Map::default(),
+            Servers::Cluster(seeds) => (Map::default(), Some(seeds.clone())),
         };
-        let fleet = Arc::new(Fleet { shared, map: ArcSwap::from_pointee(map), wishes: Mutex::default() });
-        let announcer = tokio::spawn(async move { _ = board.announce(teller).await });
-        (Driver(Arc::new(Inner { fleet, _tasks: vec![Task(announcer)] })), events)
+        let refresh = seeds.is_some().then(Arc::<Refresh>::default);
+        let fleet = Arc::new(Fleet {
+            shared,
+            map: ArcSwap::from_pointee(map),
+            wishes: Mutex::default(),
+            refresh: refresh.clone(),
+            drawn: watch::Sender::new(0),
+        });
+        let mut tasks = vec![Task(tokio::spawn(async move { _ = board.announce(teller).await }))];
+        if let (Some(seeds), Some(refresh)) = (seeds, refresh) {
+            tasks.push(Task(tokio::spawn(keep_map(fleet.clone(), refresh, seeds))));
+        }
+        (Driver(Arc::new(Inner { fleet, _tasks: tasks })), events)
     }
 
     /// Sends one command and waits for its answer. In a cluster it goes to the server that has `key`, which should be the
@@ -137,14 +132,5 @@ impl Driver {
     /// Whether channels are sharded, and keys of different slots may be on different servers.
     pub fn is_cluster(&self) -> bool {
         matches!(self.0.fleet.shared.config.servers, Servers::Cluster(_))
-    }
-}
-
-impl Fleet {
-    /// One answer for each command.
-    async fn run(&self, commands: Vec<Packed>) -> Vec<Answer> {
-        let map = self.map.load_full();
-        let Some(server) = map.only() else { return vec![Err(CallError::Away); commands.len()] };
-        server.lane.ask(commands.into_iter().map(|command| command.bytes).collect()).await
     }
 }

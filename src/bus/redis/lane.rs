@@ -67,7 +67,7 @@ impl Lane {
     /// One answer for each command, which are written together and in order.
     pub(super) async fn ask(&self, commands: Vec<Bytes>) -> Vec<Answer> {
         let number = commands.len();
-        if !self.stands.load(Ordering::Acquire) {
+        if !self.stands() {
             return all(number, CallError::Away);
         }
         let (answers, answered) = oneshot::channel();
@@ -78,6 +78,11 @@ impl Lane {
         };
         room.send(Request { commands, answers });
         answered.await.unwrap_or_else(|_| all(number, CallError::Lost))
+    }
+
+    /// Whether its connection stands.
+    pub(super) fn stands(&self) -> bool {
+        self.stands.load(Ordering::Acquire)
     }
 }
 

@@ -95,17 +95,22 @@ impl Link {
         Ok(())
     }
 
-    /// One command by itself, and its answer. Only where nothing else is under way; the caller holds the deadline.
+    /// One command by itself, and its answer, which is no error. Only where nothing else is under way; the caller holds the
+    /// deadline.
     pub(super) async fn ask(&mut self, name: &'static str, command: &redis::Cmd) -> Result<Value, Broken> {
-        self.out.push(&command.get_packed_command());
+        match self.ask_packed(&command.get_packed_command()).await? {
+            Value::ServerError(error) => Err(Broken::refused(name, &error)),
+            answer => Ok(answer),
+        }
+    }
+
+    /// The same, whatever the answer is.
+    pub(super) async fn ask_packed(&mut self, command: &[u8]) -> Result<Value, Broken> {
+        self.out.push(command);
         while self.out.is_pending() {
             self.out.write_some().await?;
         }
-        match self.values.next().await {
-            Some(Ok(Value::ServerError(error))) => Err(Broken::refused(name, &error)),
-            Some(answer) => answer,
-            None => Err(Broken::Closed),
-        }
+        self.values.next().await.unwrap_or(Err(Broken::Closed))
     }
 }
 

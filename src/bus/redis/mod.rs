@@ -15,16 +15,16 @@
 //! needs `+ping +publish +subscribe +unsubscribe` (`+select`), or `+ping +spublish +ssubscribe +sunsubscribe +cluster|slots
 //! +asking`, the channels (`&flowgate:*`), and what is [called](Driver::call) otherwise.
 
-#![allow(dead_code, reason = "what a cluster needs is not all used yet")]
-
 mod backoff;
 mod board;
+mod cluster;
 mod config;
 mod desk;
 mod driver;
 mod ear;
 mod error;
 mod events;
+mod fleet;
 mod lane;
 mod link;
 mod map;

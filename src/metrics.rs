@@ -1,5 +1,6 @@
 //! What is counted. Every label comes from a fixed set, so no client can make a series.
 
+mod bus;
 mod latency;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::bus::{BusCounts, BusReason, BusRefusal, Received, Sent};
 pub use self::latency::{Held, Latency};
 use crate::config::policy::Label;
 use crate::process::{Usage, descriptor_limit};
@@ -605,6 +607,8 @@ pub struct Metrics {
     pub published: PublishCounters,
     /// Bytes on the wire.
     pub traffic: Arc<Traffic>,
+    /// What became of what nodes tell each other.
+    pub bus: BusCounts,
     /// What is looked at for a scrape.
     pub surveyed: Surveyed,
     /// From an event's arrival until it is decided on; of one in [`LATENCY_OF_ONE_IN`].
@@ -760,6 +764,7 @@ impl Metrics {
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
             published,
             traffic: Arc::new(traffic),
+            bus: BusCounts::new(registry),
             surveyed,
             pipeline_latency: latency(
                 registry,

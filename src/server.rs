@@ -18,7 +18,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower::{Layer, Service, ServiceExt};
 
+use crate::bus;
+use crate::bus::nodes::Nodes;
+use crate::bus::redis::Events;
 use crate::config::Problems;
+use crate::config::bus::Driver;
 use crate::config::policy::{Policy, Server as ServerPolicy};
 use crate::connect::admission::Admission;
 use crate::connect::token::Verifier;
@@ -152,7 +156,7 @@ impl Builder {
         let metrics = Arc::new(Metrics::new());
         metrics.policy_in_force(&policy.hash, &policy.hash, SystemTime::now());
         let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
-        let bus: Arc<dyn Bus> = Arc::new(Alone);
+        let (bus, nodes) = nodes(&policy, &metrics)?;
         let rooms = Rooms::new(metrics.clone(), bus.clone());
         let chronicle = Chronicle::new(rooms.clone(), metrics.clone(), bus.clone());
         chronicle.set(&policy.relay);
@@ -185,7 +189,7 @@ impl Builder {
         let path = Arc::new(EventPath {
             current: current.clone(),
             rooms,
-            chronicle,
+            chronicle: chronicle.clone(),
             bus: bus.clone(),
             coalescer: coalescer.clone(),
             later: later.clone(),
@@ -232,6 +236,9 @@ impl Builder {
             owned(coalescer.clone().run()),
             owned(later.clone().run()),
         ];
+        if let Some((nodes, events)) = nodes {
+            tasks.extend(bus::tasks(&nodes, events, current.clone(), chronicle).map(owned));
+        }
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         tasks.extend(reloader.clone().map(|reloader| owned(reloader.watch())));
         let server = Server {
@@ -332,6 +339,17 @@ impl Drop for Server {
     }
 }
 
+/// This node among others, and what the connections to them tell.
+type Among = (Arc<Nodes>, Events);
+
+/// What leads to other nodes; and what its tasks want, where there may be any.
+fn nodes(policy: &Policy, metrics: &Metrics) -> anyhow::Result<(Arc<dyn Bus>, Option<Among>)> {
+    let Driver::Redis(redis) = &policy.bus.driver else { return Ok((Arc::new(Alone), None)) };
+    let config = bus::settings::driver(redis).map_err(|fault| anyhow!("bus.redis: {fault}"))?;
+    let (nodes, events) = Nodes::new(&policy.bus, &redis.prefix, config, metrics);
+    Ok((nodes.clone(), Some((nodes, events))))
+}
+
 fn scheme(policy: &Policy) -> &'static str {
     if policy.server.tls.is_some() { "https" } else { "http" }
 }
@@ -429,6 +447,7 @@ fn operations(
         front: front.clone(),
         sessions: sessions.clone(),
         revoker: revoker.clone(),
+        bus: path.bus.clone(),
         runtime: Handle::current().metrics(),
         metrics: path.metrics.clone(),
     });
@@ -440,6 +459,7 @@ fn operations(
         current: path.current.clone(),
         sessions: sessions.clone(),
         rooms: path.rooms.clone(),
+        bus: path.bus.clone(),
         series: Arc::new(Series::new(&path.metrics)),
         live: Live::new(),
         log: path.log.clone(),

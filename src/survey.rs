@@ -12,6 +12,7 @@ use crate::edition::Current;
 use crate::link::revoke::Revoker;
 use crate::link::session::Sessions;
 use crate::metrics::{Metrics, NOT_READY};
+use crate::relay::bus::Bus;
 
 /// Looks at one process.
 pub struct Surveyor {
@@ -25,6 +26,8 @@ pub struct Surveyor {
     pub sessions: Arc<Sessions>,
     /// What has been revoked.
     pub revoker: Arc<Revoker>,
+    /// What leads to other nodes.
+    pub bus: Arc<dyn Bus>,
     /// The runtime that all of it runs on.
     pub runtime: RuntimeMetrics,
     /// Where it is written down.
@@ -42,6 +45,7 @@ impl Surveyor {
         metrics.connections.set(i64::from(self.caps.open_connections()));
         metrics.connection_keys.set((self.caps.addresses() + edition.admission.users().len()) as i64);
         metrics.revocations.set(self.revoker.revocations().len() as i64);
+        self.bus.look();
         self.look_at_sessions();
         self.look_at_keys();
         self.look_at_runtime();

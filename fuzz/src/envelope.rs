@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use flowgate::bus::channel::{Channel, Channels};
 use flowgate::bus::control::Word;
-use flowgate::bus::envelope::{MOST_TEAMS, Message, Numbered, Origin, PayloadLimits, open};
+use flowgate::bus::envelope::{MOST_TEAMS, Message, Numbered, Origin, PayloadLimits, read, unseal};
 use flowgate::bus::inbox::Inbox;
 use flowgate::bus::seal::Seal;
 use flowgate::event::size::is_deeper_than;
@@ -21,8 +21,8 @@ pub fn envelope(data: &[u8]) {
     let (none, secret) = (Seal::default(), Seal::new([&b"secret"[..]]));
     for channel in [Channel::Team("red"), Channel::Team("*"), Channel::Control] {
         let name = channels.name(channel);
-        assert!(open(&name, data, &channels, &secret, LIMITS).is_err(), "nobody has guessed the signature");
-        if let Ok(envelope) = open(&name, data, &channels, &none, LIMITS) {
+        assert!(unseal(&name, data, &secret, LIMITS).is_err(), "nobody has guessed the signature");
+        if let Ok(envelope) = unseal(&name, data, &none, LIMITS).and_then(|body| read(channel, body, LIMITS)) {
             assert!(envelope.sent_at >= SystemTime::UNIX_EPOCH);
             check(channel, envelope.origin, &envelope.message);
         }

@@ -20,13 +20,14 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::channel::{Channel, Channels};
+use super::channel::Channel;
 use super::control::About;
 use super::seal::Seal;
 use crate::connect::rooms::EVERYONE;
 use crate::event::size::is_deeper_than;
-use crate::event_id::{EventId, hexadecimal};
+use crate::event_id::{EventId, Run, hexadecimal};
 use crate::message::{TaskId, Topic};
+pub use crate::metrics::BusRefusal as Refusal;
 use crate::name::{TEAMS, check_identifier};
 use crate::relay::change::Change;
 
@@ -55,6 +56,12 @@ const LAST_DATE: Duration = Duration::from_secs(253_402_300_800);
 /// Which run of which node: no two have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin(pub u64);
+
+impl From<Run> for Origin {
+    fn from(run: Run) -> Self {
+        Origin(hexadecimal(&run.to_string()).unwrap_or_default())
+    }
+}
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,51 +151,6 @@ struct Other<'a> {
     node: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     about: Option<About>,
-}
-
-/// Why a message is not listened to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is not in a version that this node reads, or in no form of flowgate's at all.
-    Version,
-    /// It is not signed, or not with a secret of this node's.
-    Signature,
-    /// It is larger than this node's policy lets events be.
-    TooLarge,
-    /// It is not what its version says, or its payload is no JSON.
-    Malformed,
-    /// Its payload is nested deeper than this node's policy lets events be.
-    TooDeep,
-    /// It names teams that there cannot be, or came on a channel where it does not belong.
-    Team,
-    /// It is relayed under a name that this node's policy does not have.
-    UnknownEvent,
-}
-
-impl Refusal {
-    /// Every reason, in the order of declaration.
-    pub const ALL: &'static [Refusal] = &[
-        Refusal::Version,
-        Refusal::Signature,
-        Refusal::TooLarge,
-        Refusal::Malformed,
-        Refusal::TooDeep,
-        Refusal::Team,
-        Refusal::UnknownEvent,
-    ];
-
-    /// The label in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Refusal::Version => "version",
-            Refusal::Signature => "signature",
-            Refusal::TooLarge => "too_large",
-            Refusal::Malformed => "malformed",
-            Refusal::TooDeep => "too_deep",
-            Refusal::Team => "team",
-            Refusal::UnknownEvent => "unknown_event",
-        }
-    }
 }
 
 /// What a node lets payloads be: `limits.payload` of its policy.
@@ -290,18 +252,16 @@ impl Body {
     }
 }
 
-/// Reads what came on the channel of this name, which is one of `channels`.
+/// What is left of a message that came on the channel of this name when its first line has been judged.
 ///
 /// # Errors
 /// It is to be ignored, and counted.
-pub fn open<'m>(
+pub fn unseal<'m>(
     name: &str,
     message: &'m [u8],
-    channels: &Channels,
     seal: &Seal,
     limits: PayloadLimits,
-) -> Result<Envelope<'m>, Refusal> {
-    let channel = channels.read(name).ok_or(Refusal::Team)?;
+) -> Result<&'m str, Refusal> {
     // The type and task id are parts of the payload.
     if message.len() > HEAD_BYTES.saturating_add(limits.max_bytes.saturating_mul(2)) {
         return Err(Refusal::TooLarge);
@@ -312,19 +272,26 @@ pub fn open<'m>(
     if !seal.is_valid(signature, name, body) {
         return Err(Refusal::Signature);
     }
-    let body = std::str::from_utf8(body).map_err(|_| Refusal::Malformed)?;
+    std::str::from_utf8(body).map_err(|_| Refusal::Malformed)
+}
+
+/// Reads what [`unseal`] has left of a message that came on this channel.
+///
+/// # Errors
+/// It is to be ignored, and counted.
+pub fn read<'m>(channel: Channel<'_>, body: &'m str, limits: PayloadLimits) -> Result<Envelope<'m>, Refusal> {
     let (kind, rest) = body.split_once(' ').ok_or(Refusal::Malformed)?;
     let (header, payload) = rest.split_once('\n').ok_or(Refusal::Malformed)?;
     let (origin, sent, message) = match kind {
         "change" => {
             let mut shared: Shared<'m> = serde_json::from_str(header).map_err(|_| Refusal::Malformed)?;
             shared.payload = payload;
-            shared.check(limits)?;
             let is_its =
                 matches!(channel, Channel::Team(via) if shared.teams.iter().any(|team| team.0 == via));
             if !is_its {
                 return Err(Refusal::Team);
             }
+            shared.check(limits)?;
             (shared.origin, shared.sent, Message::Change(Box::new(shared)))
         }
         kind => {

@@ -6,6 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::connect::rooms::EVERYONE;
 use crate::name::TEAMS;
 
@@ -34,6 +36,10 @@ struct Channel {
     is_confirmed: bool,
     /// Since when nobody is in the room.
     empty_since: Option<Instant>,
+    /// It was confirmed before.
+    is_again: bool,
+    /// Who waits until it is confirmed.
+    waiting: Option<Arc<Notify>>,
 }
 
 /// What a confirmation means.
@@ -44,7 +50,9 @@ pub enum Confirmed {
     /// It is listened to from now on, and nobody is there who could have missed something.
     Empty,
     /// It is listened to from now on, and somebody was there before.
-    WithMembers,
+    Late,
+    /// The same, and it was listened to until it was interrupted.
+    Again,
 }
 
 impl Interest {
@@ -64,7 +72,7 @@ impl Interest {
         }
         match self.channels.entry(room.clone()) {
             Entry::Vacant(place) => {
-                place.insert(Channel { is_confirmed: false, empty_since });
+                place.insert(Channel { is_confirmed: false, empty_since, is_again: false, waiting: None });
                 if let Some(since) = empty_since {
                     self.linger(room.clone(), since);
                 }
@@ -108,7 +116,14 @@ impl Interest {
             Some(channel) if !channel.is_confirmed => {
                 channel.is_confirmed = true;
                 self.confirmed += 1;
-                if channel.empty_since.is_some() { Confirmed::Empty } else { Confirmed::WithMembers }
+                if let Some(waiting) = channel.waiting.take() {
+                    waiting.notify_waiters();
+                }
+                match (channel.empty_since, std::mem::replace(&mut channel.is_again, true)) {
+                    (Some(_), _) => Confirmed::Empty,
+                    (None, false) => Confirmed::Late,
+                    (None, true) => Confirmed::Again,
+                }
             }
             _ => Confirmed::Known,
         }
@@ -147,9 +162,20 @@ impl Interest {
         self.channels.get(room).map_or_else(|| !has_channel(room), |channel| channel.is_confirmed)
     }
 
+    /// Tells whoever waits for a room's channel when it is confirmed; `None` where there is nothing to wait for.
+    pub fn waiting(&mut self, room: &str) -> Option<Arc<Notify>> {
+        let channel = self.channels.get_mut(room).filter(|channel| !channel.is_confirmed)?;
+        Some(channel.waiting.get_or_insert_default().clone())
+    }
+
     /// The name of a team whose channel is wanted, as it is kept here.
     pub fn name(&self, team: &str) -> Option<&Arc<str>> {
         self.channels.get_key_value(team).map(|(name, _)| name)
+    }
+
+    /// All teams whose channels are wanted.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.channels.keys()
     }
 
     /// All teams whose rooms have members.
@@ -184,7 +210,13 @@ mod tests {
         let (mut interest, now) = (Interest::default(), Instant::now());
         assert!(interest.opened(&red()));
         assert!(!interest.is_reached("red"));
-        assert_eq!(interest.confirmed("red"), Confirmed::WithMembers);
+        let waiting = interest.waiting("red").unwrap();
+        let mut told = std::pin::pin!(waiting.notified());
+        assert!(!told.as_mut().enable());
+        assert_eq!(interest.confirmed("red"), Confirmed::Late);
+        assert!(
+            told.as_mut().enable() && interest.waiting("red").is_none() && interest.waiting("blue").is_none()
+        );
         assert_eq!(interest.confirmed("red"), Confirmed::Known);
         assert!(interest.is_reached("red"));
         interest.closed(&red(), now);
@@ -219,7 +251,7 @@ mod tests {
         interest.confirmed("red");
         assert!(interest.interrupted("red") && !interest.interrupted("red") && !interest.interrupted("blue"));
         assert_eq!(interest.len(), (1, 0));
-        assert_eq!(interest.confirmed("red"), Confirmed::WithMembers);
+        assert_eq!(interest.confirmed("red"), Confirmed::Again);
     }
 
     #[test]

@@ -60,6 +60,17 @@ pub enum What {
     MissedAnywhere,
 }
 
+/// What has become of a message that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Redis has it, for all of its teams.
+    Through,
+    /// Nobody knows, or it had no chance.
+    Again,
+    /// Redis will not have it, however often it is tried.
+    Refused,
+}
+
 /// The line.
 #[derive(Debug)]
 pub struct Outbox {
@@ -152,7 +163,7 @@ impl Outbox {
         number
     }
 
-    /// Takes what is to be handed over next, in order. [`Outbox::confirm`] or [`Outbox::retry`] follows, before it is called again.
+    /// Takes what is to be handed over next, in order. [`Outbox::settle`] follows, before it is called again.
     pub fn take(&mut self, now: Instant) -> Vec<Arc<Outgoing>> {
         self.pay(now);
         let mut bytes = 0;
@@ -186,25 +197,27 @@ impl Outbox {
         self.owed_since = (!is_paid).then_some(now);
     }
 
-    /// Says that the first so many that were taken are through. Returns them.
-    pub fn confirm(&mut self, count: usize) -> Vec<Arc<Outgoing>> {
-        let confirmed: Vec<_> = self.flying.drain(..count.min(self.flying.len())).collect();
-        self.bytes -= confirmed.iter().map(|outgoing| outgoing.weight()).sum::<usize>();
-        confirmed
-    }
-
-    /// Says that the first that was taken and not confirmed cannot be handed over, whatever is tried.
-    pub fn give_up_first(&mut self, now: Instant) {
-        if let Some(first) = self.flying.pop_front() {
-            self.drop(&first, now);
+    /// Says what has become of what was taken, one for each in order; those of which nothing is said go again, before all
+    /// that waits. Returns those that are through.
+    pub fn settle(&mut self, fates: &[Fate], now: Instant) -> Vec<Arc<Outgoing>> {
+        let flying = std::mem::take(&mut self.flying);
+        let fates = fates.iter().copied().chain(std::iter::repeat(Fate::Again));
+        let (mut through, mut again) = (Vec::new(), VecDeque::new());
+        for (outgoing, fate) in flying.into_iter().zip(fates) {
+            match fate {
+                Fate::Through => {
+                    self.bytes -= outgoing.weight();
+                    through.push(outgoing);
+                }
+                Fate::Again => again.push_back(outgoing),
+                Fate::Refused if outgoing.is_change() => self.drop(&outgoing, now),
+                // Nothing can be said to those teams at all.
+                Fate::Refused => self.bytes -= outgoing.weight(),
+            }
         }
-    }
-
-    /// Puts what was taken and not confirmed back at the head of the line.
-    pub fn retry(&mut self) {
-        while let Some(last) = self.flying.pop_back() {
-            self.waiting.push_front(last);
-        }
+        again.append(&mut self.waiting);
+        self.waiting = again;
+        through
     }
 
     /// Whether there is something to hand over.
@@ -244,6 +257,11 @@ impl Outbox {
 }
 
 impl Outgoing {
+    /// Whether members are to hear it.
+    pub fn is_change(&self) -> bool {
+        matches!(self.what, What::Change(..))
+    }
+
     /// What it takes up, roughly; bytes. Each of its teams is a message to Redis.
     fn weight(&self) -> usize {
         let payload = match &self.what {

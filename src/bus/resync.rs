@@ -5,56 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use crate::metrics::BusReason as Reason;
+
 /// How long after the last reason a team is told.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long after the first one it is told whatever still comes.
 const MOST: Duration = Duration::from_secs(3);
-
-/// Why members may have missed something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// This node did not hear what others said to the team: its connection was lost.
-    Interrupted,
-    /// They were in the room before this node could hear what others said to it.
-    Late,
-    /// Something that another node had said was left out.
-    Gap,
-    /// Another node says that it could not pass on all that it had.
-    Dropped,
-    /// Another node died, perhaps with something that it had not passed on.
-    NodeDied,
-    /// Another node that was taken for dead was not, and was not heard.
-    NodeBack,
-    /// Something came that this node's policy does not let through.
-    Refused,
-}
-
-impl Reason {
-    /// Every reason, in the order of declaration.
-    pub const ALL: &'static [Reason] = &[
-        Reason::Interrupted,
-        Reason::Late,
-        Reason::Gap,
-        Reason::Dropped,
-        Reason::NodeDied,
-        Reason::NodeBack,
-        Reason::Refused,
-    ];
-
-    /// The label in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Reason::Interrupted => "interrupted",
-            Reason::Late => "late",
-            Reason::Gap => "gap",
-            Reason::Dropped => "dropped",
-            Reason::NodeDied => "node_died",
-            Reason::NodeBack => "node_back",
-            Reason::Refused => "refused",
-        }
-    }
-}
 
 /// Those that are to be told. There are no more of them than rooms.
 #[derive(Debug, Default)]

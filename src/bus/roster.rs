@@ -12,9 +12,11 @@ use super::envelope::Origin;
 /// How often a node says that it is there.
 pub const EVERY: Duration = Duration::from_secs(1);
 
-/// A node of which nothing is heard for so long is taken for dead, and a connection on which this node does not hear itself for so
-/// long is given up.
+/// A node of which nothing is heard for so long is taken for dead.
 pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// So often this node may say that it is there without hearing it: as long as the others may be silent.
+const MOST_UNHEARD: u32 = 5;
 
 /// How long a node is remembered that is gone, in case it only stood still: what it sends again then is not new.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -29,6 +31,8 @@ pub struct Roster {
     nodes: HashMap<Origin, Node>,
     /// When this node heard itself last.
     heard_itself: Option<Instant>,
+    /// How often it has said that it is there since then, as Redis has confirmed.
+    unheard: u32,
 }
 
 /// Another node.
@@ -63,7 +67,7 @@ pub enum Heard {
 impl Roster {
     /// No other node is known.
     pub fn new(own: Origin) -> Self {
-        Roster { own, nodes: HashMap::new(), heard_itself: None }
+        Roster { own, nodes: HashMap::new(), heard_itself: None, unheard: 0 }
     }
 
     /// A node says that it is there; it may be this one.
@@ -75,16 +79,16 @@ impl Roster {
         let is_full = self.nodes.len() >= MOST_NODES;
         match self.nodes.get_mut(&origin) {
             Some(node) => {
+                if let Presence::Left(_) = node.presence {
+                    // It came late: nobody comes back from there under the same origin.
+                    return Heard::Known;
+                }
                 let was = std::mem::replace(&mut node.presence, Presence::Here);
                 node.heard = now;
                 if *node.name != *name {
                     node.name = name.into();
                 }
-                match was {
-                    Presence::Here => Heard::Known,
-                    Presence::Left(_) => Heard::New,
-                    Presence::Dead(_) => Heard::Back,
-                }
+                if was == Presence::Here { Heard::Known } else { Heard::Back }
             }
             None => {
                 if !is_full {
@@ -103,6 +107,17 @@ impl Roster {
             self.nodes.values_mut().for_each(|node| node.heard = now);
         }
         self.heard_itself = Some(now);
+        self.unheard = 0;
+    }
+
+    /// This node has said that it is there, and Redis has confirmed it.
+    pub fn has_said(&mut self) {
+        self.unheard += 1;
+    }
+
+    /// Whether this node speaks over its connections and does not hear itself: they may lead to two different servers.
+    pub fn is_deaf(&self) -> bool {
+        self.unheard >= MOST_UNHEARD
     }
 
     /// A node leaves. Returns its name, if it was there.
@@ -201,6 +216,7 @@ mod tests {
         let later = now + 3 * EVERY;
         assert_eq!(roster.leaves(OTHER, later), Some("other".into()));
         assert_eq!((roster.leaves(OTHER, later), roster.leaves(OWN, later)), (None, None));
+        assert_eq!(roster.alive(OTHER, "other", later), Heard::Known, "said before, and come after");
         assert_eq!(run(&mut roster, later, 20, 0), []);
         assert_eq!(roster.here().count(), 0);
     }
@@ -217,6 +233,23 @@ mod tests {
         assert_eq!(roster.dead(later), []);
         assert_eq!(run(&mut roster, later, 5, 0), []);
         assert_eq!(run(&mut roster, later + 5 * EVERY, 1, 0), [(0, "other".into())]);
+    }
+
+    #[test]
+    fn who_speaks_and_does_not_hear_itself_is_deaf() {
+        let (mut roster, now) = (Roster::new(OWN), Instant::now());
+        for _ in 0..MOST_UNHEARD {
+            assert!(!roster.is_deaf());
+            roster.has_said();
+        }
+        assert!(roster.is_deaf());
+        roster.alive(OTHER, "other", now);
+        assert!(roster.is_deaf());
+        roster.alive(OWN, "own", now);
+        assert!(!roster.is_deaf());
+        (0..MOST_UNHEARD).for_each(|_| roster.has_said());
+        roster.listens_anew(now);
+        assert!(!roster.is_deaf());
     }
 
     #[test]

@@ -15,16 +15,19 @@ pub(super) async fn live() -> Json<serde_json::Value> {
     Json(json!({ "live": true }))
 }
 
-/// Whether it should get traffic, and if not, why; and by which policy it goes.
+/// Whether it should get traffic, and if not, why; by which policy it goes; and how what leads to other nodes is. A node that serves
+/// only its own clients is better than none, so that is no reason to send them away.
 pub(super) async fn ready(State(operations): State<Arc<Operations>>) -> Response {
-    let policy = (operations.policy)().hash.clone();
-    match (operations.not_ready)() {
-        None => Json(json!({ "ready": true, "policy": &*policy })).into_response(),
-        Some(why) => {
-            let body = Json(json!({ "ready": false, "why": why, "policy": &*policy }));
-            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-        }
+    let not_ready = (operations.not_ready)();
+    let mut body = json!({ "ready": not_ready.is_none(), "policy": &*(operations.policy)().hash });
+    if let Some(why) = not_ready {
+        body["why"] = why.into();
     }
+    if operations.bus.is_on() {
+        body["bus"] = operations.bus.state().as_str().into();
+    }
+    let status = if not_ready.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(body)).into_response()
 }
 
 /// Name and version.

@@ -52,6 +52,7 @@ use crate::edition::{Current, Reloaded};
 use crate::link::revoke::Revoker;
 use crate::link::session::Sessions;
 use crate::metrics::Metrics;
+use crate::relay::bus::Bus;
 use crate::relay::local::Rooms;
 
 /// Reads the configuration again, and puts it in force if it can be.
@@ -67,6 +68,8 @@ pub struct Operations {
     pub sessions: Arc<Sessions>,
     /// Who hears together.
     pub rooms: Arc<Rooms>,
+    /// What leads to other nodes.
+    pub bus: Arc<dyn Bus>,
     /// The last hour.
     pub series: Arc<Series>,
     /// Who listens to what happens.

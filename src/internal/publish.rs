@@ -193,6 +193,7 @@ async fn carry_out(
 async fn answer(door: &Door, publisher: Option<&Publisher>, text: &[u8]) -> Result<Answered, Declined> {
     let (publications, is_list) = read(text)?;
     let mut published: Vec<Published> = Vec::with_capacity(publications.len());
+    let before = door.operations.bus.place();
     for (at, publication) in publications.iter().enumerate() {
         if at % AT_ONCE == AT_ONCE - 1 {
             // Members are written to, and others are heard, in between.
@@ -200,16 +201,39 @@ async fn answer(door: &Door, publisher: Option<&Publisher>, text: &[u8]) -> Resu
         }
         published.push((door.operations.publish)(publisher, publication));
     }
+    let bus = passed_on(door, before, &published).await;
     if let ([only], false) = (&published[..], is_list) {
-        return Ok(Answered::new(status(only), shown(only)));
+        let mut body = shown(only);
+        body.as_object_mut().zip(bus).map(|(body, bus)| body.insert("bus".into(), bus.into()));
+        return Ok(Answered::new(status(only), body));
     }
     let accepted = published.iter().filter(|one| matches!(one, Published::Accepted { .. })).count();
-    let body = json!({
+    let mut body = json!({
         "accepted": accepted,
         "refused": published.len() - accepted,
         "results": published.iter().map(shown).collect::<Vec<_>>(),
     });
+    if let Some(bus) = bus {
+        body["bus"] = bus.into();
+    }
     Ok(Answered::new(StatusCode::OK, body))
+}
+
+/// Whether what was accepted is on its way to other nodes; `None` where nothing was, or where there are none. What waits for the end
+/// of a window is not yet.
+async fn passed_on(door: &Door, before: u64, published: &[Published]) -> Option<&'static str> {
+    let accepted = |one: &Published| match one {
+        Published::Accepted { recipients, .. } => Some(recipients.is_some()),
+        Published::Refused(_) => None,
+    };
+    let mut relayed = published.iter().filter_map(accepted).peekable();
+    relayed.peek()?;
+    let bus = &door.operations.bus;
+    if !bus.is_on() {
+        return None;
+    }
+    let is_confirmed = relayed.all(|is_relayed| is_relayed) && bus.passed_on(before).await;
+    Some(if is_confirmed { "confirmed" } else { "pending" })
 }
 
 /// The events of a request, and whether it has a list of them.

@@ -9,7 +9,32 @@ use std::sync::Arc;
 use super::change::Change;
 
 /// Something that a bus does in its own time, within bounds of its own.
-pub type Doing<'b> = Pin<Box<dyn Future<Output = ()> + Send + 'b>>;
+pub type Doing<'b, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'b>>;
+
+/// How the connections to other nodes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There are no other nodes.
+    Alone,
+    /// They have not stood yet.
+    Connecting,
+    /// They stand.
+    Up,
+    /// They have stood, and do not now.
+    Away,
+}
+
+impl State {
+    /// The word for it in answers and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Alone => "none",
+            State::Connecting => "connecting",
+            State::Up => "up",
+            State::Away => "away",
+        }
+    }
+}
 
 /// Tells other nodes what this one relays.
 pub trait Bus: Send + Sync + 'static {
@@ -31,8 +56,20 @@ pub trait Bus: Send + Sync + 'static {
     /// Waits until what other nodes tell these rooms would be heard, if that can be. Whoever is to join them does so soon after.
     fn reach<'b>(&'b self, rooms: &'b [Arc<str>]) -> Doing<'b>;
 
+    /// The place of what was published last: 1, 2, 3…
+    fn place(&self) -> u64;
+
+    /// Waits until all that was published behind that place is out of this node's hands, if that can be. Returns whether it is.
+    fn passed_on(&self, after: u64) -> Doing<'_, bool>;
+
     /// Hands over what still waits, and takes leave of the other nodes.
     fn leave(&self) -> Doing<'_>;
+
+    /// How it is.
+    fn state(&self) -> State;
+
+    /// Brings every gauge up to date that is not kept as it changes.
+    fn look(&self);
 }
 
 /// There are no other nodes.
@@ -54,7 +91,21 @@ impl Bus for Alone {
         Box::pin(ready(()))
     }
 
+    fn place(&self) -> u64 {
+        0
+    }
+
+    fn passed_on(&self, _: u64) -> Doing<'_, bool> {
+        Box::pin(ready(true))
+    }
+
     fn leave(&self) -> Doing<'_> {
         Box::pin(ready(()))
     }
+
+    fn state(&self) -> State {
+        State::Alone
+    }
+
+    fn look(&self) {}
 }

@@ -24,6 +24,7 @@ use crate::config::policy::{Policy, Relay};
 use crate::event_id::EventId;
 use crate::hears::Listening;
 use crate::metrics::{Metrics, ResyncReason};
+use crate::peer::PeerId;
 
 /// What tells a client to fetch everything anew.
 const RESYNC: &str = r#"{"type":"resync"}"#;
@@ -70,23 +71,25 @@ impl Chronicle {
     pub fn tell(&self, change: &Change, hearers: Hearers) -> usize {
         // One member's alone is no news to other nodes: they hear the later change in whose place it is.
         let bus = (!matches!(hearers, Hearers::Only(_))).then_some(&*self.bus);
-        self.relay(change, hearers, bus)
+        self.relay(change, hearers, &[], bus)
     }
 
-    /// Hands a change that another node has relayed to those who are to hear it here. Returns to how many.
-    pub fn hear(&self, change: &Change) -> usize {
-        self.relay(change, Hearers::All, None)
+    /// Hands a change that another node has relayed to those who are to hear it here, except the members of `heard`, who have heard
+    /// it in those rooms. Returns to how many.
+    pub fn hear(&self, change: &Change, heard: &[Arc<str>]) -> usize {
+        self.relay(change, Hearers::All, heard, None)
     }
 
-    fn relay(&self, change: &Change, hearers: Hearers, bus: Option<&dyn Bus>) -> usize {
+    fn relay(&self, change: &Change, hearers: Hearers, heard: &[Arc<str>], bus: Option<&dyn Bus>) -> usize {
         let teams = change.key.teams();
         if !self.is_on() {
             let frame = Frame::new(&change.emit, &change.payload);
-            let heard = self.hand_over(teams.iter().map(|team| (team, &frame)), change, hearers, ());
+            let told = teams.iter().map(|team| (team, &frame));
+            let told = self.hand_over(told, change, hearers, heard, ());
             if let Some(bus) = bus {
                 bus.publish(change);
             }
-            return heard;
+            return told;
         }
         let mut history = self.history.lock();
         if let Some(bus) = bus {
@@ -95,12 +98,16 @@ impl Chronicle {
         }
         let at = SystemTime::now();
         let seqs = history.note(change, at, Instant::now());
+        if !heard.is_empty() {
+            // It has two places now, of which an id can say only one.
+            history.note_gap(teams.iter().chain(heard));
+        }
         self.count(&history);
         // Each team's own: who is in one of them is not told of the others.
         let (told, on) = (teams.iter().zip(&seqs), history.run());
         let frames: SmallVec<[Frame; 1]> =
             told.map(|(team, seq)| history::frame(change, on, team, *seq, at)).collect();
-        self.hand_over(teams.iter().zip(&frames), change, hearers, history)
+        self.hand_over(teams.iter().zip(&frames), change, hearers, heard, history)
     }
 
     fn hand_over<'n>(
@@ -108,10 +115,16 @@ impl Chronicle {
         told: impl IntoIterator<Item = (&'n Arc<str>, &'n Frame)> + Clone,
         change: &Change,
         hearers: Hearers,
+        heard: &[Arc<str>],
         order: impl Sized,
     ) -> usize {
         let topic = change.key.topic();
         match hearers {
+            _ if !heard.is_empty() => {
+                let members = self.rooms.only_in(change.key.teams(), heard);
+                let tell = |id: &PeerId| self.rooms.tell(told.clone(), &topic, *id, ());
+                members.iter().filter(|id| tell(id)).count()
+            }
             Hearers::All => self.rooms.broadcast(told, Some(&topic), None, order),
             Hearers::Except(sender) => self.rooms.broadcast(told, Some(&topic), Some(sender), order),
             Hearers::Only(member) => usize::from(self.rooms.tell(told, &topic, member, order)),

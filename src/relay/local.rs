@@ -165,6 +165,21 @@ impl Rooms {
         }
     }
 
+    /// The members of these rooms that are in none of those, each once.
+    pub fn only_in(&self, rooms: &[Arc<str>], others: &[Arc<str>]) -> Vec<PeerId> {
+        let [rooms, others] = {
+            let by_name = self.by_name.lock();
+            [rooms, others]
+                .map(|names| names.iter().filter_map(|name| by_name.get(name).cloned()).collect::<Vec<_>>())
+        };
+        let mut seen: HashSet<PeerId> = HashSet::new();
+        let ids = |room: &Room| -> Vec<PeerId> {
+            room.read().groups().flat_map(|(_, group)| group.iter().map(Member::id)).collect()
+        };
+        others.iter().for_each(|room| seen.extend(ids(room)));
+        rooms.iter().flat_map(|room| ids(room)).filter(|id| seen.insert(*id)).collect()
+    }
+
     /// What is relayed to them.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic

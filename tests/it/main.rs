@@ -3,6 +3,7 @@
 mod admin;
 mod admission;
 mod audience;
+mod bus;
 mod bus_driver;
 mod bytes;
 mod coalesce;

@@ -41,8 +41,17 @@ impl Line {
         self.outbox.take(self.now).iter().map(|outgoing| written(outgoing)).collect()
     }
 
+    /// The first so many are through, and the others go again.
+    fn confirm(&mut self, count: usize) -> Vec<Arc<Outgoing>> {
+        self.outbox.settle(&vec![Fate::Through; count.min(self.outbox.flying.len())], self.now)
+    }
+
     fn confirm_all(&mut self) {
-        self.outbox.confirm(usize::MAX);
+        self.confirm(usize::MAX);
+    }
+
+    fn retry(&mut self) {
+        self.confirm(0);
     }
 }
 
@@ -75,8 +84,7 @@ fn what_was_not_confirmed_goes_again_before_what_came_meanwhile() {
     }
     assert_eq!(line.take(), ["1@r1", "2@r2", "3@r3"]);
     line.put("r", "4");
-    assert_eq!(line.outbox.confirm(1).len(), 1);
-    line.outbox.retry();
+    assert_eq!(line.confirm(1).len(), 1);
     assert_eq!(line.take(), ["2@r2", "3@r3", "4@r4"]);
     line.confirm_all();
     assert!(line.outbox.is_empty() && line.outbox.bytes() == 0 && line.take().is_empty());
@@ -118,7 +126,7 @@ fn what_is_on_its_way_is_not_dropped() {
     line.put("r", "2");
     line.take();
     assert_eq!(line.put("r", "3"), 1, "there is no room beside the two");
-    line.outbox.retry();
+    line.retry();
     assert_eq!(line.take(), ["1@r1", "2@r2"]);
 }
 
@@ -128,9 +136,11 @@ fn a_message_that_nothing_takes_is_given_up_and_owed() {
     line.put("r", "1");
     line.put("b", "2");
     line.take();
-    line.outbox.give_up_first(line.now);
-    line.confirm_all();
+    line.outbox.settle(&[Fate::Refused, Fate::Through], line.now);
     assert_eq!(line.take(), ["missed@r2"]);
+    // Nor does anything take that.
+    line.outbox.settle(&[Fate::Refused], line.now);
+    assert!(line.outbox.is_empty() && line.outbox.bytes() == 0);
 }
 
 #[test]
@@ -157,7 +167,7 @@ fn a_message_that_owes_is_owed_again_if_it_is_dropped() {
     line.take();
     line.confirm_all();
     assert_eq!(line.take(), ["missed@r2"]);
-    line.outbox.retry();
+    line.retry();
     line.put("b", "3");
     assert_eq!(line.take(), ["3@b2"]);
     line.confirm_all();
@@ -268,10 +278,9 @@ proptest! {
                     }
                 }
                 Step::Confirm(count) => {
-                    line.outbox.confirm(count).iter().for_each(|outgoing| note(outgoing, &mut confirmed));
-                    line.outbox.retry();
+                    line.confirm(count).iter().for_each(|outgoing| note(outgoing, &mut confirmed));
                 }
-                Step::Retry => line.outbox.retry(),
+                Step::Retry => line.retry(),
                 Step::Wait => line.now += OWED_FOR,
             }
             let weights = line.outbox.flying.iter().chain(&line.outbox.waiting).map(|one| one.weight());

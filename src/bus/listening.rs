@@ -1,0 +1,353 @@
+//! The task that hears what other nodes say, and tells members of it; or, where something may have been missed, to fetch everything.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::channel::Channel;
+use super::envelope::{self, Envelope, Message, Numbered, Origin, PayloadLimits, Refusal, Shared};
+use super::inbox::{Inbox, Verdict, to_one};
+use super::interest::Confirmed;
+use super::nodes::Nodes;
+use super::redis::{Driver, Event, Events};
+use super::resync::{Owed, Reason};
+use super::roster::Heard;
+use crate::config::policy::Policy;
+use crate::edition::Current;
+use crate::metrics::Received;
+use crate::peer::PeerId;
+use crate::relay::change::{Change, Key};
+use crate::relay::chronicle::Chronicle;
+
+/// How often it looks who has died, which channels nobody needs any more, and whether it hears itself.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Teams that are told together to fetch everything. A member of several of them is told once.
+const TOLD_AT_ONCE: usize = 256;
+
+/// How often a log line says of each reason that messages are not listened to.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks between two new connections because this node does not hear itself: at first, and at most.
+const PATIENCE: (u32, u32) = (1, 300);
+
+/// What it takes to listen.
+pub struct Listener {
+    nodes: Arc<Nodes>,
+    events: Events,
+    current: Arc<Current>,
+    chronicle: Arc<Chronicle>,
+    inbox: Inbox,
+    owed: Owed,
+    /// Who sends what comes from elsewhere, in logs.
+    elsewhere: PeerId,
+    /// When it was said last that messages are refused, by reason.
+    said: [Option<Instant>; Refusal::ALL.len()],
+    /// Looks that it leaves out before it connects anew, and how many it left out before the last time.
+    patience: (u32, u32),
+}
+
+impl Listener {
+    /// Tells the members of these rooms, by the policy in force.
+    pub fn new(nodes: Arc<Nodes>, events: Events, current: Arc<Current>, chronicle: Arc<Chronicle>) -> Self {
+        Listener {
+            nodes,
+            events,
+            current,
+            chronicle,
+            inbox: Inbox::default(),
+            owed: Owed::default(),
+            elsewhere: PeerId::next(),
+            said: [None; Refusal::ALL.len()],
+            patience: (0, PATIENCE.0),
+        }
+    }
+
+    /// Listens for as long as it is polled.
+    pub async fn run(mut self) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.owed.next();
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(event) => self.hear(event),
+                    None => self.connect_anew(),
+                },
+                _ = looks.tick() => self.look(),
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.tell_owed().await,
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Up => {
+                tracing::info!(node = %self.nodes.name, "the connections to Redis stand");
+                self.nodes.counts.connects.inc();
+                self.nodes.is_back.notify_one();
+            }
+            Event::Down { why } => {
+                tracing::warn!(%why, "a connection to Redis is gone; members of other nodes hear what is sent now when it is back");
+            }
+            Event::Subscribed { channel } => self.subscribed(&channel),
+            Event::Interrupted { channels } => self.interrupted(&channels),
+            Event::Message { channel, payload } => self.message(&channel, &payload),
+        }
+    }
+
+    fn subscribed(&mut self, name: &str) {
+        let now = Instant::now();
+        let team = match self.nodes.channels.read(name) {
+            Some(Channel::Team(team)) => team,
+            Some(Channel::Control) => return self.nodes.roster.lock().listens_anew(now),
+            None => return,
+        };
+        let known = {
+            let interest = self.nodes.interest.lock();
+            interest.name(team).filter(|team| !interest.is_reached(team)).cloned()
+        };
+        let Some(team) = known else { return };
+        // Before it is confirmed, since nobody is let in for it until then: whoever is has everything from here on.
+        self.inbox.listen(&team);
+        self.chronicle.hears_from_now(std::slice::from_ref(&team));
+        let confirmed = self.nodes.interest.lock().confirmed(&team);
+        match confirmed {
+            Confirmed::Known | Confirmed::Empty => {}
+            Confirmed::Late => self.owed.owe(&team, Reason::Late, now),
+            Confirmed::Again => self.owed.owe(&team, Reason::Interrupted, now),
+        }
+    }
+
+    fn interrupted(&mut self, channels: &[Arc<str>]) {
+        tracing::warn!(channels = channels.len(), "what other nodes say is not heard for a moment");
+        // Their members are told when it is heard again: before, they would miss what comes meanwhile.
+        let mut interest = self.nodes.interest.lock();
+        for name in channels {
+            if let Some(Channel::Team(team)) = self.nodes.channels.read(name) {
+                interest.interrupted(team);
+            }
+        }
+    }
+
+    fn message(&mut self, name: &str, message: &[u8]) {
+        let nodes = self.nodes.clone();
+        let Some(channel) = nodes.channels.read(name) else { return };
+        let current = self.current.clone();
+        // For as long as it is judged and told, as any event.
+        let edition = current.hold();
+        let policy = &*edition.policy;
+        let limits = &policy.limits.payload;
+        let limits = PayloadLimits { max_bytes: limits.max_bytes, max_depth: limits.max_depth };
+        let body = match envelope::unseal(name, message, &nodes.seal, limits) {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse(refusal, name),
+        };
+        match envelope::read(channel, body, limits) {
+            Ok(envelope) if envelope.origin == nodes.origin => self.own(&envelope),
+            Ok(envelope) => match (envelope.message, channel) {
+                (Message::Change(shared), Channel::Team(via)) => {
+                    if let Ok(took) = SystemTime::now().duration_since(envelope.sent_at) {
+                        nodes.counts.transit_latency.observe(took);
+                    }
+                    self.change(envelope.origin, via, &shared, policy);
+                }
+                (Message::Missed(Numbered(_, number)), Channel::Team(via)) => {
+                    self.missed(envelope.origin, via, number);
+                }
+                (message, _) => self.notice(envelope.origin, &message),
+            },
+            Err(refusal) => {
+                self.refuse(refusal, name);
+                // It is a node's that holds by another policy, and its members heard it.
+                if let (Refusal::TooLarge | Refusal::TooDeep, Channel::Team(via)) = (refusal, channel) {
+                    self.owe(&[via.into()], Reason::Refused);
+                }
+            }
+        }
+    }
+
+    fn own(&mut self, envelope: &Envelope<'_>) {
+        self.nodes.counts.received(Received::Own);
+        if let Message::Alive(name, _) = &envelope.message {
+            self.nodes.roster.lock().alive(envelope.origin, name, Instant::now());
+            self.patience = (0, PATIENCE.0);
+        }
+    }
+
+    fn change(&mut self, origin: Origin, via: &str, shared: &Shared<'_>, policy: &Policy) {
+        let Some(Verdict { hear, heard, is_gap }) = self.inbox.take(origin, via, shared.teams()) else {
+            return self.nodes.counts.received(Received::Duplicate);
+        };
+        if is_gap {
+            self.nodes.counts.gaps.inc();
+            tracing::warn!(%origin, team = via, "a message of another node is missing");
+            self.owe(&[via.into()], Reason::Gap);
+        }
+        let emit = policy.events.values().map(|event| &event.emit).find(|emit| ***emit == *shared.emit());
+        let (Some(emit), Some(id)) = (emit, shared.id()) else {
+            self.refuse(Refusal::UnknownEvent, via);
+            return self.owe(&hear, Reason::Refused);
+        };
+        let payload: Arc<str> = shared.payload().into();
+        let event = shared.event().into();
+        let change = Change {
+            key: Arc::new(Key::new(&event, hear, &shared.topic(), &payload)),
+            emit: emit.clone(),
+            payload,
+            id,
+            sender: self.elsewhere,
+            actor: shared.actor().map(Into::into),
+            echo: true,
+        };
+        let told = self.chronicle.hear(&change, &heard);
+        self.nodes.counts.received(Received::Delivered);
+        tracing::trace!(%origin, event = %id, told, "relayed");
+    }
+
+    fn missed(&mut self, origin: Origin, via: &str, number: u64) {
+        if self.inbox.take(origin, via, &to_one(via, number)).is_none() {
+            return self.nodes.counts.received(Received::Duplicate);
+        }
+        self.nodes.counts.received(Received::Notice);
+        tracing::warn!(%origin, team = via, "another node could not pass on all that it had");
+        self.owe(&[via.into()], Reason::Dropped);
+    }
+
+    fn notice(&mut self, origin: Origin, message: &Message<'_>) {
+        self.nodes.counts.received(Received::Notice);
+        let now = Instant::now();
+        match message {
+            Message::Alive(name, _) => {
+                let heard = self.nodes.roster.lock().alive(origin, name, now);
+                match heard {
+                    Heard::Known => {}
+                    Heard::New => tracing::info!(node = %name, %origin, "another node is there"),
+                    Heard::Back => {
+                        tracing::warn!(node = %name, %origin, "a node is back that had fallen silent");
+                        self.owe_all(Reason::NodeBack);
+                    }
+                }
+            }
+            Message::Goodbye => {
+                let name = self.nodes.roster.lock().leaves(origin, now);
+                if let Some(name) = name {
+                    tracing::info!(node = %name, %origin, "another node has left");
+                }
+            }
+            Message::MissedAnywhere => {
+                tracing::warn!(%origin, "another node could not pass on all that it had");
+                self.owe_all(Reason::Dropped);
+            }
+            Message::Change(_) | Message::Missed(_) | Message::Word(_) => {}
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, name: &str) {
+        self.nodes.counts.refused(refusal);
+        let (said, now) = (&mut self.said[refusal as usize], Instant::now());
+        if said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY) {
+            *said = Some(now);
+            tracing::warn!(
+                channel = name,
+                reason = refusal.as_str(),
+                "a message on the bus is not listened to"
+            );
+        }
+    }
+
+    /// The members of these teams may have missed something.
+    fn owe(&mut self, teams: &[Arc<str>], reason: Reason) {
+        // At once: whoever comes back in between is told when it comes in.
+        self.chronicle.hears_from_now(teams);
+        let now = Instant::now();
+        teams.iter().for_each(|team| self.owed.owe(team, reason, now));
+    }
+
+    fn owe_all(&mut self, reason: Reason) {
+        let teams: Vec<Arc<str>> = self.nodes.interest.lock().with_members().cloned().collect();
+        self.owe(&teams, reason);
+    }
+
+    async fn tell_owed(&mut self) {
+        let due = self.owed.due(Instant::now());
+        for some in due.chunks(TOLD_AT_ONCE) {
+            let teams: Vec<Arc<str>> = some.iter().map(|(team, _)| team.clone()).collect();
+            some.iter().for_each(|(_, reason)| self.nodes.counts.resynced(*reason));
+            let told = {
+                let edition = self.current.hold();
+                self.chronicle.resync(&teams, &edition.policy)
+            };
+            tracing::info!(
+                teams = teams.len(),
+                told,
+                "members are told to fetch everything, since they may have missed something"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.give_up_channels(now);
+        let (dead, has_forgotten, is_deaf) = {
+            let mut roster = self.nodes.roster.lock();
+            (roster.dead(now), roster.forget(now), roster.is_deaf())
+        };
+        for (origin, name) in &dead {
+            tracing::warn!(node = %name, %origin, "another node has fallen silent without taking leave");
+        }
+        if !dead.is_empty() {
+            self.owe_all(Reason::NodeDied);
+        }
+        if has_forgotten {
+            let roster = self.nodes.roster.lock();
+            self.inbox.retain(|origin| roster.is_known(origin));
+        }
+        if is_deaf {
+            self.be_deaf();
+        }
+    }
+
+    fn give_up_channels(&mut self, now: Instant) {
+        // Held over both, so that whoever wants it again meanwhile comes after.
+        let mut interest = self.nodes.interest.lock();
+        while let Some(team) = interest.give_up(now) {
+            self.nodes.driver.load().unsubscribe(&self.nodes.channels.name(Channel::Team(&team)));
+            self.inbox.ignore(&team);
+        }
+    }
+
+    /// This node speaks and does not hear itself.
+    fn be_deaf(&mut self) {
+        if let Some(event) = self.events.try_recv() {
+            // It may only be behind.
+            return self.hear(event);
+        }
+        let (left, before) = &mut self.patience;
+        if *left > 0 {
+            *left -= 1;
+            return;
+        }
+        (*left, *before) = (*before, (2 * *before).min(PATIENCE.1));
+        tracing::warn!("this node does not hear itself through Redis; it connects anew");
+        self.connect_anew();
+    }
+
+    /// Puts other connections in the place of those that there are.
+    fn connect_anew(&mut self) {
+        let (driver, events) = Driver::start(self.nodes.config.clone());
+        let mut interest = self.nodes.interest.lock();
+        driver.subscribe(&self.nodes.channels.name(Channel::Control));
+        let teams: Vec<Arc<str>> = interest.all().cloned().collect();
+        for team in &teams {
+            interest.interrupted(team);
+            driver.subscribe(&self.nodes.channels.name(Channel::Team(team)));
+        }
+        self.nodes.driver.store(Arc::new(driver));
+        drop(interest);
+        self.nodes.roster.lock().listens_anew(Instant::now());
+        self.events = events;
+    }
+}

@@ -19,6 +19,7 @@ use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower::{Layer, Service, ServiceExt};
 
 use crate::bus;
+use crate::bus::control::{Control, Means};
 use crate::bus::nodes::Nodes;
 use crate::bus::redis::Events;
 use crate::config::Problems;
@@ -96,6 +97,7 @@ pub struct Server {
     coalescer: Arc<Coalescer>,
     later: Arc<Later>,
     bus: Arc<dyn Bus>,
+    control: Option<Arc<Control>>,
     current: Arc<Current>,
     live: Arc<Live>,
     log: Arc<DecisionLog>,
@@ -223,8 +225,9 @@ impl Builder {
         let mint = self.mint.filter(|_| loopback);
         let playground = mint.map(|mint| Playground { url: url(scheme, public_addr), mint });
         let has_playground = playground.is_some();
+        let control = nodes.as_ref().map(|(nodes, _)| control(nodes, &policy, &revoker, &sessions, &path));
         let operations = operations(&front, &caps, &sessions, &path, &revoker, reloader.clone(), loopback);
-        let operations = Arc::new(Operations { playground, ..operations });
+        let operations = Arc::new(Operations { playground, control: control.clone(), ..operations });
         let live = operations.live.clone();
         // Nothing can fail any more.
         tracing::info!(policy = %policy.hash, "the policy in force");
@@ -236,8 +239,8 @@ impl Builder {
             owned(coalescer.clone().run()),
             owned(later.clone().run()),
         ];
-        if let Some((nodes, events)) = nodes {
-            tasks.extend(bus::tasks(&nodes, events, current.clone(), chronicle).map(owned));
+        if let (Some((nodes, events)), Some(control)) = (nodes, &control) {
+            tasks.extend(bus::tasks(&nodes, events, current.clone(), chronicle, control).map(owned));
         }
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         tasks.extend(reloader.clone().map(|reloader| owned(reloader.watch())));
@@ -252,6 +255,7 @@ impl Builder {
             coalescer,
             later,
             bus,
+            control,
             current,
             live,
             log,
@@ -306,6 +310,9 @@ impl Server {
             Err(_) => tracing::warn!(sessions = self.sessions.len(), "drain deadline passed; leaving anyway"),
         }
         // What was accepted goes out whatever has become of the connections.
+        if let Some(control) = &self.control {
+            control.leave().await;
+        }
         self.bus.leave().await;
         self.log.finish().await;
     }
@@ -337,6 +344,31 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// What concerns all nodes and no team.
+fn control(
+    nodes: &Arc<Nodes>,
+    policy: &Policy,
+    revoker: &Arc<Revoker>,
+    sessions: &Arc<Sessions>,
+    path: &Arc<EventPath>,
+) -> Arc<Control> {
+    let current = path.current.clone();
+    let prefix = match &policy.bus.driver {
+        Driver::Redis(redis) => redis.prefix.clone(),
+        Driver::None => Arc::default(),
+    };
+    Control::start(Means {
+        nodes: nodes.clone(),
+        prefix,
+        policy: Arc::new(move || current.policy()),
+        revoker: revoker.clone(),
+        sessions: sessions.clone(),
+        rooms: path.rooms.clone(),
+        log: path.log.clone(),
+        metrics: path.metrics.clone(),
+    })
 }
 
 /// This node among others, and what the connections to them tell.

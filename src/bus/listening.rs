@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::channel::Channel;
+use super::control::Control;
 use super::envelope::{self, Envelope, Message, Numbered, Origin, PayloadLimits, Refusal, Shared};
 use super::inbox::{Inbox, Verdict, to_one};
 use super::interest::Confirmed;
@@ -38,6 +39,7 @@ pub struct Listener {
     events: Events,
     current: Arc<Current>,
     chronicle: Arc<Chronicle>,
+    control: Arc<Control>,
     inbox: Inbox,
     owed: Owed,
     /// Who sends what comes from elsewhere, in logs.
@@ -50,12 +52,19 @@ pub struct Listener {
 
 impl Listener {
     /// Tells the members of these rooms, by the policy in force.
-    pub fn new(nodes: Arc<Nodes>, events: Events, current: Arc<Current>, chronicle: Arc<Chronicle>) -> Self {
+    pub fn new(
+        nodes: Arc<Nodes>,
+        events: Events,
+        current: Arc<Current>,
+        chronicle: Arc<Chronicle>,
+        control: Arc<Control>,
+    ) -> Self {
         Listener {
             nodes,
             events,
             current,
             chronicle,
+            control,
             inbox: Inbox::default(),
             owed: Owed::default(),
             elsewhere: PeerId::next(),
@@ -87,6 +96,7 @@ impl Listener {
                 tracing::info!(node = %self.nodes.name, "the connections to Redis stand");
                 self.nodes.counts.connects.inc();
                 self.nodes.is_back.notify_one();
+                self.control.is_up();
             }
             Event::Down { why } => {
                 tracing::warn!(%why, "a connection to Redis is gone; members of other nodes hear what is sent now when it is back");
@@ -101,7 +111,10 @@ impl Listener {
         let now = Instant::now();
         let team = match self.nodes.channels.read(name) {
             Some(Channel::Team(team)) => team,
-            Some(Channel::Control) => return self.nodes.roster.lock().listens_anew(now),
+            Some(Channel::Control) => {
+                self.nodes.roster.lock().listens_anew(now);
+                return self.control.is_up();
+            }
             None => return,
         };
         let known = {
@@ -219,8 +232,14 @@ impl Listener {
         self.nodes.counts.received(Received::Notice);
         let now = Instant::now();
         match message {
-            Message::Alive(name, _) => {
-                let heard = self.nodes.roster.lock().alive(origin, name, now);
+            Message::Alive(name, about) => {
+                let (heard, is_known) = {
+                    let mut roster = self.nodes.roster.lock();
+                    (roster.alive(origin, name, now), roster.is_known(origin))
+                };
+                if let Some(about) = about.as_ref().filter(|_| is_known) {
+                    self.control.alive(origin, name, about.clone());
+                }
                 match heard {
                     Heard::Known => {}
                     Heard::New => tracing::info!(node = %name, %origin, "another node is there"),
@@ -231,6 +250,7 @@ impl Listener {
                 }
             }
             Message::Goodbye => {
+                self.control.gone(origin);
                 let name = self.nodes.roster.lock().leaves(origin, now);
                 if let Some(name) = name {
                     tracing::info!(node = %name, %origin, "another node has left");
@@ -240,7 +260,8 @@ impl Listener {
                 tracing::warn!(%origin, "another node could not pass on all that it had");
                 self.owe_all(Reason::Dropped);
             }
-            Message::Change(_) | Message::Missed(_) | Message::Word(_) => {}
+            Message::Word(text) => self.control.heard(origin, text),
+            Message::Change(_) | Message::Missed(_) => {}
         }
     }
 
@@ -297,6 +318,7 @@ impl Listener {
         };
         for (origin, name) in &dead {
             tracing::warn!(node = %name, %origin, "another node has fallen silent without taking leave");
+            self.control.gone(*origin);
         }
         if !dead.is_empty() {
             self.owe_all(Reason::NodeDied);

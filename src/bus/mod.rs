@@ -6,6 +6,8 @@
 //! the driver ([`redis`]), which knows nothing of it. What Socket.IO servers in Node
 //! say to each other is in [`node_format`].
 //!
+//! What concerns all nodes and no team is in [`control`].
+//!
 //! [`nodes`] is what those see who relay and admit. What they give it is carried out by three tasks: one hands over what waits, one
 //! hears what others say, and one says every second that this node is there.
 
@@ -28,6 +30,7 @@ pub mod settings;
 
 use std::sync::Arc;
 
+use self::control::Control;
 use self::listening::Listener;
 use self::nodes::Nodes;
 use self::redis::Events;
@@ -43,7 +46,12 @@ pub fn tasks(
     events: Events,
     current: Arc<Current>,
     chronicle: Arc<Chronicle>,
+    control: &Arc<Control>,
 ) -> [Task; 3] {
-    let listener = Listener::new(nodes.clone(), events, current, chronicle);
-    [Box::pin(sending::send(nodes.clone())), Box::pin(listener.run()), Box::pin(pulse::beat(nodes.clone()))]
+    let listener = Listener::new(nodes.clone(), events, current, chronicle, control.clone());
+    [
+        Box::pin(sending::send(nodes.clone())),
+        Box::pin(listener.run()),
+        Box::pin(pulse::beat(nodes.clone(), control.clone())),
+    ]
 }

@@ -35,11 +35,7 @@ pub(super) async fn list(
     let others = control.map(|control| control.nodes()).unwrap_or_default();
     let nodes: Vec<Value> = [own].into_iter().chain(others.iter().map(other)).collect();
     Ok(Json(json!({
-        "bus": match control {
-            None => "none",
-            Some(control) if control.is_connected() => "up",
-            Some(_) => "away",
-        },
+        "bus": operations.bus.state().as_str(),
         "nodes": nodes,
         "policiesAgree": control.is_none_or(|control| control.policies_agree()),
     })))

@@ -6,6 +6,7 @@ mod audience;
 mod bus;
 mod bus_driver;
 mod bytes;
+mod cluster_wide;
 mod coalesce;
 mod coming_back;
 mod config;

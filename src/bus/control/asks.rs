@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::bus::envelope::Origin;
 
 /// How long answers are waited for.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks that wait for answers at once. One more is not asked of other nodes.
 const MOST: usize = 64;

@@ -12,7 +12,8 @@ use redis::{Cmd, FromRedisValue, cmd, from_redis_value};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::bus::envelope::Origin;
-use crate::bus::redis::{CallError, Driver, Phase};
+use crate::bus::nodes::Nodes;
+use crate::bus::redis::{CallError, Phase};
 use crate::relay::local::Rooms;
 
 /// How often a node writes what has changed.
@@ -35,9 +36,8 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// The numbers of all nodes.
 pub struct Counts {
-    driver: Driver,
+    nodes: Arc<Nodes>,
     prefix: Arc<str>,
-    own: Origin,
     read: Mutex<Option<(Instant, Arc<Elsewhere>)>>,
 }
 
@@ -51,21 +51,21 @@ pub struct Elsewhere {
 }
 
 impl Counts {
-    /// Those of nodes with this prefix, of which this is one.
-    pub fn new(driver: Driver, prefix: &Arc<str>, own: Origin) -> Self {
-        Counts { driver, prefix: prefix.clone(), own, read: Mutex::default() }
+    /// Those of all nodes with this prefix.
+    pub fn new(nodes: Arc<Nodes>, prefix: Arc<str>) -> Self {
+        Counts { nodes, prefix, read: Mutex::default() }
     }
 
     /// Keeps this node's own up to date, for as long as the server lives.
     pub async fn write(self: Arc<Self>, rooms: Arc<Rooms>) {
-        let key = self.key(self.own);
+        let key = self.key(self.nodes.origin);
         let mut ticks = interval(WRITE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_written, mut until_keep) = (false, 0);
+        let (mut is_written, mut until_keep, mut is_told) = (false, 0, false);
         loop {
             ticks.tick().await;
             let changed = rooms.changed();
-            if self.driver.state().phase != Phase::Up {
+            if self.nodes.driver.load_full().state().phase != Phase::Up {
                 is_written = false;
                 continue;
             }
@@ -83,9 +83,18 @@ impl Counts {
                 until_keep = WRITES_PER_KEEP;
             }
             until_keep -= 1;
-            let answers =
-                self.driver.pipeline(commands.iter().map(|command| (key.as_bytes(), command))).await;
+            let answers = self
+                .nodes
+                .driver
+                .load_full()
+                .pipeline(commands.iter().map(|command| (key.as_bytes(), command)))
+                .await;
             is_written = answers.iter().all(Result::is_ok);
+            let refused = answers.iter().find_map(|answer| answer.as_ref().err());
+            if let (Some(error @ CallError::Refused(_)), false) = (refused, is_told) {
+                is_told = true;
+                tracing::error!(%error, "other nodes do not learn how many members teams have here");
+            }
             // Redis may have lost it, as after a restart.
             let is_there = answers.into_iter().last().and_then(Result::ok).map(i64::from_redis_value);
             if is_to_keep && is_written && matches!(is_there, Some(Ok(0))) {
@@ -96,8 +105,8 @@ impl Counts {
 
     /// Takes this node's own away, when it leaves.
     pub async fn leave(&self) {
-        let key = self.key(self.own);
-        if let Err(error) = self.driver.call(key.as_bytes(), cmd("DEL").arg(&key)).await {
+        let key = self.key(self.nodes.origin);
+        if let Err(error) = self.nodes.driver.load_full().call(key.as_bytes(), cmd("DEL").arg(&key)).await {
             tracing::debug!(%error, "the numbers of members end by themselves");
         }
     }
@@ -127,7 +136,7 @@ impl Counts {
         loop {
             let mut scan = cmd("HSCAN");
             scan.arg(key).arg(cursor).arg("COUNT").arg(AT_ONCE);
-            let page = self.driver.call(key.as_bytes(), &scan).await?;
+            let page = self.nodes.driver.load_full().call(key.as_bytes(), &scan).await?;
             let (next, flat): (u64, Vec<Vec<u8>>) = from_redis_value(page).map_err(|_| CallError::Lost)?;
             for pair in flat.chunks_exact(2) {
                 let (Ok(room), Ok(many)) = (std::str::from_utf8(&pair[0]), std::str::from_utf8(&pair[1]))

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
-use crate::bus::redis::{CallError, Driver};
-use crate::bus::seal::Seal;
+use crate::bus::nodes::Nodes;
+use crate::bus::redis::CallError;
 use crate::revocation::{RevocationId, Shared};
 
 /// Entries that are asked for in one go.
@@ -31,8 +31,7 @@ const UNSIGNED: &str = "-";
 
 /// Where they are kept.
 pub struct Ledger {
-    driver: Driver,
-    seal: Arc<Seal>,
+    nodes: Arc<Nodes>,
     entries: String,
     changes: String,
 }
@@ -47,10 +46,10 @@ pub enum Entry {
 }
 
 impl Ledger {
-    /// Those of nodes with this prefix.
-    pub fn new(driver: Driver, seal: Arc<Seal>, prefix: &str) -> Self {
+    /// Those of all nodes with this prefix.
+    pub fn new(nodes: Arc<Nodes>, prefix: &str) -> Self {
         let entries = format!("{prefix}:{{revocations}}");
-        Ledger { driver, seal, changes: format!("{entries}:changes"), entries }
+        Ledger { nodes, changes: format!("{entries}:changes"), entries }
     }
 
     /// How often anything has changed there.
@@ -123,20 +122,24 @@ impl Ledger {
             for id in ids {
                 remove.arg(id.to_string());
             }
-            self.driver.call(self.entries.as_bytes(), &remove).await?;
+            self.call(&remove).await?;
         }
         Ok(())
     }
 
     async fn change(&self, commands: impl Iterator<Item = Cmd>) -> Result<u64, CallError> {
         for command in commands {
-            self.driver.call(self.entries.as_bytes(), &command).await?;
+            self.call(&command).await?;
         }
         self.ask(cmd("INCR").arg(&self.changes)).await
     }
 
+    async fn call(&self, command: &Cmd) -> Result<Value, CallError> {
+        self.nodes.driver.load_full().call(self.entries.as_bytes(), command).await
+    }
+
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CallError> {
-        let answer: Value = self.driver.call(self.entries.as_bytes(), command).await?;
+        let answer: Value = self.call(command).await?;
         // What is no such value was put there by somebody else.
         from_redis_value(answer).map_err(|_| CallError::Lost)
     }
@@ -144,7 +147,7 @@ impl Ledger {
     fn written(&self, known: &Shared) -> String {
         // Texts, numbers and nothing that could fail.
         let json = serde_json::to_string(known).unwrap_or_default();
-        let signature = self.seal.sign(&self.place(known.id), json.as_bytes());
+        let signature = self.nodes.seal.sign(&self.place(known.id), json.as_bytes());
         format!("{} {json}", signature.as_deref().unwrap_or(UNSIGNED))
     }
 
@@ -152,11 +155,11 @@ impl Ledger {
         let known = || {
             let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= LONGEST)?;
             let (signature, json) = text.split_once(' ')?;
-            if !self.seal.is_valid(signature, &self.place(id), json.as_bytes()) {
+            if !self.nodes.seal.is_valid(signature, &self.place(id), json.as_bytes()) {
                 return None;
             }
             let known: Shared = serde_json::from_str(json).ok().filter(|known: &Shared| known.id == id)?;
-            let own = self.seal.sign(&self.place(id), json.as_bytes());
+            let own = self.nodes.seal.sign(&self.place(id), json.as_bytes());
             Some(Entry::Known(Box::new(known), own.is_none_or(|own| own == signature)))
         };
         known().unwrap_or(Entry::Unreadable(id))

@@ -1,15 +1,15 @@
 //! What concerns all nodes and no team: who is there and by which policy, what is revoked, who is to be disconnected, and how
 //! many members each team has everywhere.
 //!
-//! In reading order: [`words`] are what is said on the control channel; [`nodes`] is the table of who is there; [`ledger`] is
+//! In reading order: [`words`] are what is said on the control channel; [`table`] says who is there; [`ledger`] is
 //! where revocations are kept in Redis, and [`sync`] keeps them and this node's in step; [`asks`] waits for answers;
 //! [`counts`] are the members. [`Control`] is all of it, for the server and for the operators' port.
 
 mod asks;
 mod counts;
 mod ledger;
-mod nodes;
 mod sync;
+mod table;
 mod words;
 
 use std::sync::Arc;
@@ -21,23 +21,24 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub use self::asks::{Answer, PATIENCE};
 pub use self::counts::Elsewhere;
-pub use self::nodes::{About, Node};
+pub use self::table::{About, Node};
 
 use self::asks::Asks;
 use self::counts::Counts;
 use self::ledger::Ledger;
-use self::nodes::{Nodes, Turn};
 use self::sync::{Sync as Revocations, Wish};
+use self::table::{Table, Turn};
 pub use self::words::Word;
 use super::envelope::{Body, Origin};
-use super::redis::{CallError, Driver, Phase};
-use super::seal::Seal;
+use super::nodes::Nodes;
+use super::redis::CallError;
 use crate::config::policy::Policy;
 use crate::decision_log::DecisionLog;
 use crate::link::disconnect::{Disconnect, disconnect};
 use crate::link::revoke::Revoker;
 use crate::link::session::Sessions;
 use crate::metrics::Metrics;
+use crate::relay::bus::{Bus, State};
 use crate::relay::local::Rooms;
 use crate::revocation::RevocationId;
 
@@ -47,33 +48,21 @@ const MOST_WAITING: usize = 64;
 /// How long whoever revokes waits until other nodes can hear of it.
 const SHARED_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long taking away what is this run's own may take; it ends by itself too.
+const LEFT_WITHIN: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether all nodes act by one policy.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The policy in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<Policy> + Send + Sync>;
 
-/// Says what all nodes are to hear.
-#[derive(Clone)]
-pub struct Voice {
-    /// The connections.
-    pub driver: Driver,
-    /// What signs.
-    pub seal: Arc<Seal>,
-    /// The control channel.
-    pub channel: Arc<str>,
-    /// Who says it.
-    pub own: Origin,
-}
-
 /// What this node does for the others, and asks of them.
 pub struct Means {
-    /// How it speaks.
-    pub voice: Voice,
+    /// This node among the others.
+    pub nodes: Arc<Nodes>,
     /// What the names of keys begin with.
     pub prefix: Arc<str>,
-    /// What it is called.
-    pub node: Arc<str>,
     /// The policy in force.
     pub policy: CurrentPolicy,
     /// What is revoked.
@@ -90,12 +79,11 @@ pub struct Means {
 
 /// What concerns all nodes. Its tasks end with it.
 pub struct Control {
-    voice: Voice,
-    node: Arc<str>,
+    nodes: Arc<Nodes>,
     since: SystemTime,
     policy: CurrentPolicy,
     metrics: Arc<Metrics>,
-    nodes: Mutex<Nodes>,
+    table: Mutex<Table>,
     asks: Asks,
     counts: Arc<Counts>,
     wishes: mpsc::Sender<Wish>,
@@ -119,38 +107,33 @@ pub enum NotAsked {
     Busy,
 }
 
-impl Voice {
-    async fn say(&self, word: &Word) -> Result<(), CallError> {
-        let body = Body::word(self.own, &word.written(), SystemTime::now());
-        let sealed = body.sealed(&self.channel, &self.seal);
-        let told = self.driver.publish([(&*self.channel, &sealed[..])]).await;
-        told.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
-    }
+/// Has all nodes hear a word; `None` where Redis does not have it.
+async fn say(nodes: &Nodes, word: &Word) -> Option<()> {
+    nodes.say(&Body::word(nodes.origin, &word.written(), SystemTime::now())).await.then_some(())
 }
 
 impl Control {
     /// Starts what is done for other nodes, on the current runtime.
     pub fn start(means: Means) -> Arc<Self> {
-        let Means { voice, prefix, node, policy, revoker, sessions, rooms, log, metrics } = means;
+        let Means { nodes, prefix, policy, revoker, sessions, rooms, log, metrics } = means;
         revoker.revocations().share();
         let (wishes, wished) = mpsc::channel(sync::MOST_WAITING);
         let (kicks, kicked) = mpsc::channel(MOST_WAITING);
-        let counts = Arc::new(Counts::new(voice.driver.clone(), &prefix, voice.own));
+        let counts = Arc::new(Counts::new(nodes.clone(), prefix.clone()));
         let revocations = Revocations {
-            ledger: Ledger::new(voice.driver.clone(), voice.seal.clone(), &prefix),
+            ledger: Ledger::new(nodes.clone(), &prefix),
             revoker,
             policy: policy.clone(),
-            voice: voice.clone(),
+            nodes: nodes.clone(),
             seen: None,
             is_signed: false,
         };
         let control = Arc::new(Control {
-            voice,
-            node,
+            nodes: nodes.clone(),
             since: SystemTime::now(),
             policy,
             metrics,
-            nodes: Mutex::default(),
+            table: Mutex::default(),
             asks: Asks::default(),
             counts: counts.clone(),
             wishes,
@@ -158,14 +141,14 @@ impl Control {
             tasks: Mutex::default(),
         });
         // They hold what they need, so that this is dropped when the server is.
-        let (voice, weak) = (control.voice.clone(), Arc::downgrade(&control));
+        let weak = Arc::downgrade(&control);
         let names = {
             let weak = weak.clone();
             move |origin| weak.upgrade().map(|control| control.name_of(origin))
         };
         *control.tasks.lock() = vec![
             tokio::spawn(revocations.run(wished)).abort_handle(),
-            tokio::spawn(kick(kicked, sessions, log, voice, names)).abort_handle(),
+            tokio::spawn(kick(kicked, sessions, log, nodes, names)).abort_handle(),
             tokio::spawn(counts.write(rooms)).abort_handle(),
             tokio::spawn(look(weak)).abort_handle(),
         ];
@@ -184,14 +167,14 @@ impl Control {
 
     /// Another node is there.
     pub fn alive(&self, origin: Origin, name: &str, about: About) {
-        if origin != self.voice.own {
-            self.nodes.lock().alive(origin, name, about, SystemTime::now());
+        if origin != self.nodes.origin {
+            self.table.lock().alive(origin, name, about, SystemTime::now());
         }
     }
 
     /// Another node has left, or died.
     pub fn gone(&self, origin: Origin) {
-        self.nodes.lock().gone(origin);
+        self.table.lock().gone(origin);
     }
 
     /// Redis is there, for the first time or again.
@@ -202,7 +185,7 @@ impl Control {
 
     /// A node has said something. Never blocks.
     pub fn heard(&self, origin: Origin, text: &str) {
-        if origin == self.voice.own {
+        if origin == self.nodes.origin {
             return;
         }
         match Word::read(text) {
@@ -212,7 +195,7 @@ impl Control {
                     tracing::warn!("too much is asked by other nodes; a disconnection is not done");
                 }
             }
-            Some(Word::Disconnected { to, ask, closed }) if to == self.voice.own => {
+            Some(Word::Disconnected { to, ask, closed }) if to == self.nodes.origin => {
                 self.asks.answered(ask, origin, closed);
             }
             Some(Word::Disconnected { .. }) => {}
@@ -235,31 +218,31 @@ impl Control {
     /// # Errors
     /// See [`NotAsked`]; nobody has heard of it then.
     pub async fn disconnect(&self, what: Disconnect) -> Result<Vec<Answer>, NotAsked> {
-        let of: Vec<_> = self.nodes.lock().all().map(|(origin, node)| (origin, node.name.clone())).collect();
+        let of: Vec<_> = self.table.lock().all().map(|(origin, node)| (origin, node.name.clone())).collect();
         let open = self.asks.open().ok_or(NotAsked::Busy)?;
         let word = Word::Disconnect { ask: open.number, what };
-        self.voice.say(&word).await.map_err(|_| NotAsked::Away)?;
+        say(&self.nodes, &word).await.ok_or(NotAsked::Away)?;
         Ok(open.answers(of, PATIENCE).await)
     }
 
     /// This node's run, and what it is called.
     pub fn own(&self) -> (Origin, &Arc<str>) {
-        (self.voice.own, &self.node)
+        (self.nodes.origin, &self.nodes.name)
     }
 
     /// The other nodes, those that are there.
     pub fn nodes(&self) -> Vec<(Origin, Node)> {
-        self.nodes.lock().all().map(|(origin, node)| (origin, node.clone())).collect()
+        self.table.lock().all().map(|(origin, node)| (origin, node.clone())).collect()
     }
 
     /// Whether all nodes act by the policy of this one.
     pub fn policies_agree(&self) -> bool {
-        self.nodes.lock().agree(&(self.policy)().hash)
+        self.table.lock().agree(&(self.policy)().hash)
     }
 
     /// Whether Redis is there.
     pub fn is_connected(&self) -> bool {
-        self.voice.driver.state().phase == Phase::Up
+        self.nodes.state() == State::Up
     }
 
     /// The members of rooms on other nodes.
@@ -267,7 +250,10 @@ impl Control {
     /// # Errors
     /// Redis's.
     pub async fn elsewhere(&self) -> Result<Arc<Elsewhere>, CallError> {
-        let nodes: Vec<Origin> = self.nodes.lock().all().map(|(origin, _)| origin).collect();
+        if !self.is_connected() {
+            return Err(CallError::Away);
+        }
+        let nodes: Vec<Origin> = self.table.lock().all().map(|(origin, _)| origin).collect();
         self.counts.on(&nodes).await
     }
 
@@ -275,23 +261,23 @@ impl Control {
     pub async fn leave(&self) {
         // It would be written again.
         self.tasks.lock().iter().for_each(tokio::task::AbortHandle::abort);
-        self.counts.leave().await;
+        let _ = timeout(LEFT_WITHIN, self.counts.leave()).await;
     }
 
     fn name_of(&self, origin: Origin) -> String {
-        let nodes = self.nodes.lock();
-        let found = nodes.all().find(|(other, _)| *other == origin);
+        let table = self.table.lock();
+        let found = table.all().find(|(other, _)| *other == origin);
         found.map_or_else(|| origin.to_string(), |(_, node)| node.name.to_string())
     }
 
     fn look(&self) {
         let hash = (self.policy)().hash.clone();
-        let mut nodes = self.nodes.lock();
-        self.metrics.bus_policies_agree.set(i64::from(nodes.agree(&hash)));
-        let turn = nodes.look(&hash, Instant::now());
+        let mut table = self.table.lock();
+        self.metrics.bus_policies_agree.set(i64::from(table.agree(&hash)));
+        let turn = table.look(&hash, Instant::now());
         let others: Vec<String> =
-            nodes.all().map(|(_, node)| format!("{} {}", node.name, node.about.policy)).collect();
-        drop(nodes);
+            table.all().map(|(_, node)| format!("{} {}", node.name, node.about.policy)).collect();
+        drop(table);
         match turn {
             Some(Turn::Differ) => tracing::warn!(
                 policy = %hash,
@@ -315,14 +301,14 @@ async fn kick(
     mut kicks: mpsc::Receiver<Kick>,
     sessions: Arc<Sessions>,
     log: Arc<DecisionLog>,
-    voice: Voice,
+    nodes: Arc<Nodes>,
     name_of: impl Fn(Origin) -> Option<String>,
 ) {
     while let Some(Kick { by, ask, what }) = kicks.recv().await {
         let Some(name) = name_of(by) else { return };
         let closed = disconnect(&sessions, &log, &what, Some(&name)).await as u64;
-        if let Err(error) = voice.say(&Word::Disconnected { to: by, ask, closed }).await {
-            tracing::debug!(%error, "who asked for a disconnection is not answered");
+        if say(&nodes, &Word::Disconnected { to: by, ask, closed }).await.is_none() {
+            tracing::debug!("who asked for a disconnection is not answered");
         }
     }
 }

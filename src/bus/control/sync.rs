@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::CurrentPolicy;
 use super::ledger::{Entry, Ledger};
 use super::words::{MOST_IDS, Word};
-use super::{CurrentPolicy, Voice};
+use crate::bus::nodes::Nodes;
 use crate::bus::redis::CallError;
 use crate::link::revoke::Revoker;
 use crate::revocation::{Lifetimes, RevocationId, Shared};
@@ -42,7 +43,7 @@ pub struct Sync {
     pub ledger: Ledger,
     pub revoker: Arc<Revoker>,
     pub policy: CurrentPolicy,
-    pub voice: Voice,
+    pub nodes: Arc<Nodes>,
     /// The number of changes that this node knows of, if it knows all of them.
     pub seen: Option<u64>,
     /// Whether entries that are not signed with the first secret have been signed anew.
@@ -54,7 +55,7 @@ impl Sync {
     pub async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut read_all = Instant::now();
+        let (mut read_all, mut is_told) = (Instant::now(), false);
         loop {
             let done = tokio::select! {
                 wish = wishes.recv() => match wish {
@@ -78,10 +79,16 @@ impl Sync {
                     self.look().await
                 }
             };
-            if let Err(error) = done {
-                // While Redis is away this is nothing new, and all is read when it is back.
-                tracing::debug!(%error, "revocations are not shared now");
-                self.seen = None;
+            match done {
+                Ok(()) => is_told = false,
+                Err(error) => {
+                    self.seen = None;
+                    // That Redis is away is said elsewhere, and all is read when it is back.
+                    if let (CallError::Refused(_), false) = (&error, is_told) {
+                        is_told = true;
+                        tracing::error!(%error, "revocations are not shared with other nodes");
+                    }
+                }
             }
         }
     }
@@ -91,7 +98,7 @@ impl Sync {
         let known = self.known(Some(&ids));
         let count = self.ledger.write(&known).await?;
         self.note(count);
-        self.voice.say(&Word::Revocations { ids, count }).await
+        self.say(ids, count).await
     }
 
     /// Reads these.
@@ -154,10 +161,14 @@ impl Sync {
             if to_write.len() > MOST_IDS {
                 to_write.clear();
             }
-            self.voice.say(&Word::Revocations { ids: to_write, count }).await?;
+            self.say(to_write, count).await?;
         }
         self.is_signed = true;
         Ok(())
+    }
+
+    async fn say(&self, ids: Vec<RevocationId>, count: u64) -> Result<(), CallError> {
+        super::say(&self.nodes, &Word::Revocations { ids, count }).await.ok_or(CallError::Lost)
     }
 
     /// A change was made that this node knows of.

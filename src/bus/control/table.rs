@@ -52,7 +52,7 @@ pub enum Turn {
 
 /// The other nodes.
 #[derive(Debug, Default)]
-pub struct Nodes {
+pub struct Table {
     all: BTreeMap<Origin, Node>,
     differ_since: Option<Instant>,
     is_warned: bool,
@@ -66,7 +66,7 @@ impl About {
     }
 }
 
-impl Nodes {
+impl Table {
     /// A node is there.
     pub fn alive(&mut self, origin: Origin, name: &str, about: About, now: SystemTime) {
         if self.all.len() >= MOST && !self.all.contains_key(&origin) {
@@ -115,33 +115,33 @@ mod tests {
 
     #[test]
     fn policies_that_differ_for_long_are_told_of_once() {
-        let (mut nodes, start) = (Nodes::default(), Instant::now());
+        let (mut table, start) = (Table::default(), Instant::now());
         let second = |second| start + Duration::from_secs(second);
-        nodes.alive(Origin(1), "a", about("one"), SystemTime::UNIX_EPOCH);
-        nodes.alive(Origin(2), "b", about("two"), SystemTime::UNIX_EPOCH);
-        assert!(!nodes.agree("one"));
-        assert_eq!((nodes.look("one", second(0)), nodes.look("one", second(59))), (None, None));
+        table.alive(Origin(1), "a", about("one"), SystemTime::UNIX_EPOCH);
+        table.alive(Origin(2), "b", about("two"), SystemTime::UNIX_EPOCH);
+        assert!(!table.agree("one"));
+        assert_eq!((table.look("one", second(0)), table.look("one", second(59))), (None, None));
         // While a policy is being put on every node nobody is told.
-        nodes.alive(Origin(2), "b", about("one"), SystemTime::UNIX_EPOCH);
-        assert_eq!(nodes.look("one", second(59)), None);
-        nodes.alive(Origin(2), "b", about("two"), SystemTime::UNIX_EPOCH);
-        assert_eq!((nodes.look("one", second(60)), nodes.look("one", second(119))), (None, None));
-        assert_eq!(nodes.look("one", second(120)), Some(Turn::Differ));
-        assert_eq!(nodes.look("one", second(500)), None);
-        nodes.gone(Origin(2));
+        table.alive(Origin(2), "b", about("one"), SystemTime::UNIX_EPOCH);
+        assert_eq!(table.look("one", second(59)), None);
+        table.alive(Origin(2), "b", about("two"), SystemTime::UNIX_EPOCH);
+        assert_eq!((table.look("one", second(60)), table.look("one", second(119))), (None, None));
+        assert_eq!(table.look("one", second(120)), Some(Turn::Differ));
+        assert_eq!(table.look("one", second(500)), None);
+        table.gone(Origin(2));
         assert_eq!(
-            (nodes.look("one", second(501)), nodes.look("one", second(502))),
+            (table.look("one", second(501)), table.look("one", second(502))),
             (Some(Turn::Agree), None)
         );
     }
 
     #[test]
     fn no_more_nodes_are_known_than_there_may_be() {
-        let mut nodes = Nodes::default();
-        (0..2000).for_each(|number| nodes.alive(Origin(number), "n", about("one"), SystemTime::UNIX_EPOCH));
-        assert_eq!(nodes.all().count(), MOST);
-        nodes.alive(Origin(0), "renamed", about("two"), SystemTime::UNIX_EPOCH);
-        assert_eq!(&*nodes.all().next().unwrap().1.name, "renamed");
+        let mut table = Table::default();
+        (0..2000).for_each(|number| table.alive(Origin(number), "n", about("one"), SystemTime::UNIX_EPOCH));
+        assert_eq!(table.all().count(), MOST);
+        table.alive(Origin(0), "renamed", about("two"), SystemTime::UNIX_EPOCH);
+        assert_eq!(&*table.all().next().unwrap().1.name, "renamed");
     }
 
     #[test]

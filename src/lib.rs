@@ -30,6 +30,7 @@ pub mod internal;
 
 pub mod edge;
 pub mod namespace;
+pub mod nodejs;
 pub mod publish;
 
 pub mod reload;

@@ -459,6 +459,57 @@ impl PublishCounters {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NodeJsLabels {
+    outcome: &'static str,
+}
+
+/// What became of what servers in Node.js said, and of what they were told.
+#[derive(Clone, Debug)]
+pub struct NodeJsCounts {
+    /// Their broadcasts that were relayed here.
+    pub relayed: Counter,
+    /// Their broadcasts, and whatever else came on their channels, that were refused.
+    pub refused: Counter,
+    /// Their broadcasts to rooms in which nobody is here.
+    pub elsewhere: Counter,
+    /// Changes that Redis has taken for them.
+    pub sent: Counter,
+    /// Changes that Redis may not have taken, or has refused.
+    pub lost: Counter,
+    /// Changes that were dropped because too much waited for Redis.
+    pub dropped: Counter,
+    /// Changes that JavaScript has no value for.
+    pub unwritable: Counter,
+    /// What waits for Redis.
+    pub waiting_bytes: Gauge,
+}
+
+impl NodeJsCounts {
+    fn register(registry: &mut Registry) -> Self {
+        let (heard, told) =
+            (Family::<NodeJsLabels, Counter>::default(), Family::<NodeJsLabels, Counter>::default());
+        registry.register("nodejs_heard", "Messages on the channels of Node.js by outcome", heard.clone());
+        registry.register("nodejs_told", "Changes for servers in Node.js by outcome", told.clone());
+        let heard = |outcome| heard.get_or_create(&NodeJsLabels { outcome }).clone();
+        let told = |outcome| told.get_or_create(&NodeJsLabels { outcome }).clone();
+        NodeJsCounts {
+            relayed: heard("relayed"),
+            refused: heard("refused"),
+            elsewhere: heard("elsewhere"),
+            sent: told("sent"),
+            lost: told("lost"),
+            dropped: told("dropped"),
+            unwritable: told("unwritable"),
+            waiting_bytes: gauge(
+                registry,
+                "nodejs_waiting_bytes",
+                "What waits for Redis to be told to Node.js",
+            ),
+        }
+    }
+}
+
 /// Bytes on the wire of the public port: encrypted ones where TLS is in the process.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
@@ -605,6 +656,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// What backends published.
     pub published: PublishCounters,
+    /// What was said to servers in Node.js, and by them.
+    pub nodejs: NodeJsCounts,
     /// Bytes on the wire.
     pub traffic: Arc<Traffic>,
     /// What became of what nodes tell each other.
@@ -763,6 +816,7 @@ impl Metrics {
             held_by_limit: held("limit"),
             deliveries: counter(registry, "deliveries", "Copies of events handed to members"),
             published,
+            nodejs: NodeJsCounts::register(registry),
             traffic: Arc::new(traffic),
             bus: BusCounts::new(registry),
             surveyed,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::config::policy::{EventPolicy, Publisher};
 use crate::decision_log::Who;
+use crate::edition::Edition;
 use crate::event::pipeline::{Labels, PUBLISHERS};
-use crate::event::{EventId, Now, Refused, record};
+use crate::event::{Decision, EventId, Now, Refused, Sender, record};
 use crate::internal::publish::{Publication, Published};
 use crate::message::Event;
 use crate::name::TEAMS;
-use crate::namespace::entry::EventPath;
+use crate::namespace::entry::{EventPath, change};
 use crate::peer::{Peer, PeerId, Standing};
 use crate::reject::{Code, Name, Reject};
 
@@ -26,19 +27,62 @@ const ADMIN: &str = "admin";
 
 /// Relays one event of this publisher, or of whoever brings the admin token, by the policy in force.
 pub fn publish(path: &EventPath, publisher: Option<&Publisher>, publication: &Publication) -> Published {
-    let (id, now) = (EventId::next(), Now::read());
     let edition = path.current.hold();
+    let asked = teams(publication, publisher).and_then(|teams| {
+        let name = event_name(publication, &edition.policy.events)?;
+        Ok(Asked { teams, text: packet(name, publication) })
+    });
+    // Nobody here is its sender.
+    let tell = |sender: &Sender, id, decision: &Decision<'_>, now| {
+        path.relay(sender.peer(), id, decision, true, now)
+    };
+    relay(path, &edition, publisher, asked, tell)
+}
+
+/// Relays one event that a server elsewhere has announced, as it would if this publisher had published it here, but for one
+/// thing: whoever announced it has told all other nodes, so they are not told again. It is not held back for its equals.
+///
+/// `arguments` is JSON text as it stands behind the name in an array. `teams` are those of the event's that somebody is in here,
+/// each once.
+pub fn hear(
+    path: &EventPath,
+    publisher: &Publisher,
+    name: &str,
+    arguments: &str,
+    teams: Box<[Arc<str>]>,
+) -> Published {
+    let edition = path.current.hold();
+    let name = serde_json::Value::from(name);
+    let text = if arguments.is_empty() { format!("[{name}]") } else { format!("[{name},{arguments}]") };
+    let asked = allowed(&teams, Some(publisher)).map(|()| Asked { teams, text });
+    let tell = |sender: &Sender, id, decision: &Decision<'_>, _| {
+        Some(path.chronicle.hear(&change(sender.peer(), id, decision, true), &[]))
+    };
+    relay(path, &edition, Some(publisher), asked, tell)
+}
+
+/// What is to be published: a packet's text, and for whom.
+struct Asked {
+    teams: Box<[Arc<str>]>,
+    text: String,
+}
+
+/// Decides on an event, and has it told to members.
+fn relay(
+    path: &EventPath,
+    edition: &Edition,
+    publisher: Option<&Publisher>,
+    asked: Result<Asked, Reject>,
+    tell: impl FnOnce(&Sender, EventId, &Decision<'_>, Now) -> Option<usize>,
+) -> Published {
+    let (id, now) = (EventId::next(), Now::read());
     let who = || publisher.map_or(Who::Admin, |publisher| Who::Publisher(publisher.name.clone()));
-    let of_key = |reject| Refused { reject, stage: PUBLISHERS };
     let outcome: Result<Published, Refused> = (|| {
-        let teams = teams(publication, publisher).map_err(of_key)?;
-        let name = event_name(publication, &edition.policy.events).map_err(of_key)?;
+        let Asked { teams, text } = asked.map_err(|reject| Refused { reject, stage: PUBLISHERS })?;
         let sender = edition.pipeline.sender(Arc::new(announcer(teams)), now);
-        let text = packet(name, publication);
         let may = |event: &Event<'_>| may_publish(event, publisher);
         let decision = edition.pipeline.publish(&sender, &text, id, now, may)?;
-        // Nobody here is its sender.
-        let recipients = path.relay(sender.peer(), id, &decision, true, now);
+        let recipients = tell(&sender, id, &decision, now);
         if decision.observed.is_empty() && path.log.samples(id) {
             path.log.write(record::accepted(who(), id, &decision, recipients, now));
         }
@@ -73,17 +117,23 @@ fn teams(publication: &Publication, publisher: Option<&Publisher>) -> Result<Box
     let mut teams: Vec<Arc<str>> = Vec::new();
     for team in &publication.teams {
         TEAMS.check(team).map_err(|_| no_room("no team can have such a name"))?;
-        if let Some(publisher) = publisher
-            && !publisher.teams.iter().any(|pattern| pattern.matches(team))
-        {
-            let why = "this publisher's key is not for such a team";
-            return Err(Reject::new(Code::NotAllowed, why).field("teams").rule(key(publisher, "teams")));
-        }
         if !teams.iter().any(|known| **known == **team) {
             teams.push(team.as_str().into());
         }
     }
+    allowed(&teams, publisher)?;
     Ok(teams.into())
+}
+
+/// Whether this publisher may publish to each of these teams.
+fn allowed(teams: &[Arc<str>], publisher: Option<&Publisher>) -> Result<(), Reject> {
+    let Some(publisher) = publisher else { return Ok(()) };
+    let may = |team: &Arc<str>| publisher.teams.iter().any(|pattern| pattern.matches(team));
+    if teams.iter().all(may) {
+        return Ok(());
+    }
+    let why = "this publisher's key is not for such a team";
+    Err(Reject::new(Code::NotAllowed, why).field("teams").rule(key(publisher, "teams")))
 }
 
 fn may_publish(event: &Event<'_>, publisher: Option<&Publisher>) -> Result<(), Reject> {

@@ -45,6 +45,7 @@ use crate::link::session::{ADMISSION_DEADLINE, PollingCloser, Sessions};
 use crate::metrics::{CloseReason, Metrics};
 use crate::namespace;
 use crate::namespace::entry::EventPath;
+use crate::nodejs::NodeJs;
 use crate::process::{descriptor_limit, descriptors_for_clients};
 use crate::publish;
 use crate::relay::bus::{Alone, Bus};
@@ -159,6 +160,8 @@ impl Builder {
         metrics.policy_in_force(&policy.hash, &policy.hash, SystemTime::now());
         let log = Arc::new(DecisionLog::new(policy.decision_log.as_ref(), metrics.clone())?);
         let (bus, nodes) = nodes(&policy, &metrics)?;
+        let nodejs = nodes.as_ref().map(|(nodes, _)| nodejs(&policy, nodes, &metrics)).transpose()?.flatten();
+        let bus = nodejs.as_ref().map_or(bus, |(nodejs, _)| nodejs.clone());
         let rooms = Rooms::new(metrics.clone(), bus.clone());
         let chronicle = Chronicle::new(rooms.clone(), metrics.clone(), bus.clone());
         chronicle.set(&policy.relay);
@@ -229,6 +232,7 @@ impl Builder {
         let operations = operations(&front, &caps, &sessions, &path, &revoker, reloader.clone(), loopback);
         let operations = Arc::new(Operations { playground, control: control.clone(), ..operations });
         let live = operations.live.clone();
+        let of_members = path.clone();
         // Nothing can fail any more.
         tracing::info!(policy = %policy.hash, "the policy in force");
         let mut tasks = vec![
@@ -241,6 +245,10 @@ impl Builder {
         ];
         if let (Some((nodes, events)), Some(control)) = (nodes, &control) {
             tasks.extend(bus::tasks(&nodes, events, current.clone(), chronicle, control).map(owned));
+        }
+        if let Some((nodejs, events)) = nodejs {
+            let (listening, sending) = nodejs.tasks(events, of_members);
+            tasks.extend([owned(listening), owned(sending)]);
         }
         tasks.extend(tls.map(|tls| owned(tls.follow_files())));
         tasks.extend(reloader.clone().map(|reloader| owned(reloader.watch())));
@@ -380,6 +388,19 @@ fn nodes(policy: &Policy, metrics: &Metrics) -> anyhow::Result<(Arc<dyn Bus>, Op
     let config = bus::settings::driver(redis).map_err(|fault| anyhow!("bus.redis: {fault}"))?;
     let (nodes, events) = Nodes::new(&policy.bus, &redis.prefix, config, metrics);
     Ok((nodes.clone(), Some((nodes, events))))
+}
+
+/// What stands before them where servers in Node.js are told too.
+fn nodejs(
+    policy: &Policy,
+    nodes: &Arc<Nodes>,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<(Arc<NodeJs>, Events)>> {
+    let (Some(settings), Driver::Redis(redis)) = (&policy.bus.nodejs, &policy.bus.driver) else {
+        return Ok(None);
+    };
+    let config = bus::settings::driver(redis).map_err(|fault| anyhow!("bus.redis: {fault}"))?;
+    Ok(Some(NodeJs::before(nodes.clone(), settings, config, policy.bus.max_queued, metrics)))
 }
 
 fn scheme(policy: &Policy) -> &'static str {

@@ -12,7 +12,7 @@ use super::inbox::{Inbox, Verdict, to_one};
 use super::interest::Confirmed;
 use super::nodes::Nodes;
 use super::redis::{Driver, Event, Events};
-use super::resync::{Owed, Reason};
+use super::resync::Reason;
 use super::roster::Heard;
 use crate::config::policy::Policy;
 use crate::edition::Current;
@@ -41,7 +41,6 @@ pub struct Listener {
     chronicle: Arc<Chronicle>,
     control: Arc<Control>,
     inbox: Inbox,
-    owed: Owed,
     /// Who sends what comes from elsewhere, in logs.
     elsewhere: PeerId,
     /// When it was said last that messages are refused, by reason.
@@ -66,7 +65,6 @@ impl Listener {
             chronicle,
             control,
             inbox: Inbox::default(),
-            owed: Owed::default(),
             elsewhere: PeerId::next(),
             said: [None; Refusal::ALL.len()],
             patience: (0, PATIENCE.0),
@@ -78,7 +76,8 @@ impl Listener {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.owed.next();
+            // Others owe too; that is seen with the next look at the latest.
+            let due = self.nodes.owed.lock().next();
             tokio::select! {
                 event = self.events.recv() => match event {
                     Some(event) => self.hear(event),
@@ -108,11 +107,10 @@ impl Listener {
     }
 
     fn subscribed(&mut self, name: &str) {
-        let now = Instant::now();
         let team = match self.nodes.channels.read(name) {
             Some(Channel::Team(team)) => team,
             Some(Channel::Control) => {
-                self.nodes.roster.lock().listens_anew(now);
+                self.nodes.roster.lock().listens_anew(Instant::now());
                 return self.control.is_up();
             }
             None => return,
@@ -128,8 +126,8 @@ impl Listener {
         let confirmed = self.nodes.interest.lock().confirmed(&team);
         match confirmed {
             Confirmed::Known | Confirmed::Empty => {}
-            Confirmed::Late => self.owed.owe(&team, Reason::Late, now),
-            Confirmed::Again => self.owed.owe(&team, Reason::Interrupted, now),
+            Confirmed::Late => self.nodes.owe(&[team], Reason::Late),
+            Confirmed::Again => self.nodes.owe(&[team], Reason::Interrupted),
         }
     }
 
@@ -282,8 +280,7 @@ impl Listener {
     fn owe(&mut self, teams: &[Arc<str>], reason: Reason) {
         // At once: whoever comes back in between is told when it comes in.
         self.chronicle.hears_from_now(teams);
-        let now = Instant::now();
-        teams.iter().for_each(|team| self.owed.owe(team, reason, now));
+        self.nodes.owe(teams, reason);
     }
 
     fn owe_all(&mut self, reason: Reason) {
@@ -292,7 +289,7 @@ impl Listener {
     }
 
     async fn tell_owed(&mut self) {
-        let due = self.owed.due(Instant::now());
+        let due = self.nodes.owed.lock().due(Instant::now());
         for some in due.chunks(TOLD_AT_ONCE) {
             let teams: Vec<Arc<str>> = some.iter().map(|(team, _)| team.clone()).collect();
             some.iter().for_each(|(_, reason)| self.nodes.counts.resynced(*reason));

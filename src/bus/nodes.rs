@@ -17,6 +17,7 @@ use super::envelope::{Body, Origin};
 use super::interest::Interest;
 use super::outbox::Outbox;
 use super::redis::{Config, Driver, Events, Phase};
+use super::resync::{Owed, Reason};
 use super::roster::Roster;
 use super::seal::Seal;
 use crate::config::bus::Bus as Settings;
@@ -52,6 +53,8 @@ pub struct Nodes {
     /// Also held while the driver is told of it, so that both want the same.
     pub(super) interest: Mutex<Interest>,
     pub(super) roster: Mutex<Roster>,
+    /// The teams that are to be told to fetch everything, which the listening task does.
+    pub(super) owed: Mutex<Owed>,
     pub(super) has_left: AtomicBool,
     pub(super) counts: BusCounts,
 }
@@ -76,6 +79,7 @@ impl Nodes {
             is_back: Notify::new(),
             interest: Mutex::default(),
             roster: Mutex::new(Roster::new(origin)),
+            owed: Mutex::default(),
             has_left: AtomicBool::new(false),
             counts: metrics.bus.clone(),
         };
@@ -88,6 +92,13 @@ impl Nodes {
         let message = body.sealed(&channel, &self.seal);
         let driver = self.driver.load_full();
         driver.publish([(&*channel, &*message)]).await.iter().all(Result::is_ok)
+    }
+
+    /// Has the members of these teams told to fetch everything, once things have settled: together with whatever else they may
+    /// have missed.
+    pub fn owe(&self, teams: &[Arc<str>], reason: Reason) {
+        let (mut owed, now) = (self.owed.lock(), Instant::now());
+        teams.iter().for_each(|team| owed.owe(team, reason, now));
     }
 
     fn subscribe(&self, team: &str) {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::policy::Publisher;
+
 /// `[bus]`.
 #[derive(Clone, Debug)]
 pub struct Bus {
@@ -15,6 +17,19 @@ pub struct Bus {
     pub max_queued: usize,
     /// `bus.hmac`: the secrets of the nodes, of which the first signs and each verifies; empty where nothing is signed.
     pub hmac: Vec<Secret>,
+    /// `bus.nodejs`: what is shared with Socket.IO servers in Node.js; `None` where it is not enabled.
+    pub nodejs: Option<NodeJs>,
+}
+
+/// `[bus.nodejs]`.
+#[derive(Clone, Debug)]
+pub struct NodeJs {
+    /// What the names of their channels begin with.
+    pub key: Arc<str>,
+    /// What they may announce here, as one publisher that nobody has a token of.
+    pub publisher: Arc<Publisher>,
+    /// Whether what they send to no room in particular goes to all teams.
+    pub everyone: bool,
 }
 
 /// `bus.driver`.

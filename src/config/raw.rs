@@ -316,6 +316,17 @@ pub(super) struct Bus {
     pub redis: Redis,
     #[serde(default)]
     pub hmac: Hmac,
+    pub nodejs: NodeJs,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeJs {
+    pub enabled: bool,
+    pub key: String,
+    pub teams: Vec<String>,
+    pub types: Vec<String>,
+    pub everyone: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -173,6 +173,16 @@ const BUS: Keys = &[
     ("max_queued", Size),
     ("redis", Table(REDIS)),
     ("hmac", Table(&[("secret_env", TextOrTexts), ("secret_file", TextOrTexts)])),
+    (
+        "nodejs",
+        Table(&[
+            ("enabled", Boolean),
+            ("key", Text),
+            ("teams", Texts),
+            ("types", Texts),
+            ("everyone", Boolean),
+        ]),
+    ),
 ];
 
 const REDIS: Keys = &[

@@ -66,6 +66,9 @@ pub struct Context<'e> {
 /// What refusals are counted under that follow from a publisher's own key.
 pub const PUBLISHERS: &str = "publishers";
 
+/// What refusals of messages from Node.js are counted under that come before the pipeline.
+pub const NODEJS: &str = "nodejs";
+
 /// Decides what becomes of events by one policy. Shared by all connections.
 pub struct Pipeline {
     policy: Arc<Policy>,
@@ -196,7 +199,7 @@ impl Pipeline {
         }
         stages.extend(plugins.iter().cloned());
         let team_limit = TeamLimit::new(&policy.limits.events);
-        let later = [route::NAME, TeamLimit::NAME, replay::NAME, PUBLISHERS];
+        let later = [route::NAME, TeamLimit::NAME, replay::NAME, PUBLISHERS, NODEJS];
         let names = stages.iter().map(|stage| stage.name()).chain(later);
         let tally = Tally::new(&policy, counters, names);
         Pipeline {
@@ -326,6 +329,11 @@ impl Pipeline {
             self.tally.refused(refused);
         }
         decided
+    }
+
+    /// Counts what was refused before it came here.
+    pub(crate) fn count_refused(&self, refused: &Refused) {
+        self.tally.refused(refused);
     }
 
     /// Lets an event through all stages.

@@ -78,7 +78,7 @@ impl EventPath {
 }
 
 /// The event as something that may wait, or be kept.
-fn change(peer: &Peer, id: EventId, decision: &Decision<'_>, echo: bool) -> Change {
+pub(crate) fn change(peer: &Peer, id: EventId, decision: &Decision<'_>, echo: bool) -> Change {
     let payload: Arc<str> = decision.payload.as_ref().into();
     let teams = decision.teams.iter().copied().cloned().collect();
     let key = Key::new(decision.name, teams, &decision.topic, &payload);

@@ -29,8 +29,8 @@ pub struct Broadcast<'m> {
     pub uid: &'m str,
     /// The event's name.
     pub event: &'m str,
-    /// The packet's data as JSON text: `["event"]` or `["event",argument…]`.
-    pub data: String,
+    /// Its arguments as JSON text, as they stand behind the name in an array: nothing, or `argument…` with commas between.
+    pub arguments: String,
     /// For whom: everybody in one of these rooms; simply everybody, where there is none.
     pub rooms: Rooms<'m>,
     /// But for nobody in one of these.
@@ -55,7 +55,7 @@ pub fn read<'m>(message: &'m [u8], address: Address<'_>) -> Result<Option<Broadc
     if uid.starts_with(UID_PREFIX) {
         return Ok(None);
     }
-    let (event, data) = read_packet(&mut items)?;
+    let (event, arguments) = read_packet(&mut items)?;
     let (rooms, except) = read_opts(&mut items)?;
     if !items.is_empty() {
         return Err(Unreadable::NoMessagePack);
@@ -65,10 +65,10 @@ pub fn read<'m>(message: &'m [u8], address: Address<'_>) -> Result<Option<Broadc
     {
         return Err(Unreadable::NoBroadcast("it is for other rooms than its channel"));
     }
-    Ok(Some(Broadcast { uid, event, data, rooms, except }))
+    Ok(Some(Broadcast { uid, event, arguments, rooms, except }))
 }
 
-/// The packet: its event's name and its data as JSON text.
+/// The packet: its event's name and its arguments as JSON text.
 fn read_packet<'m>(items: &mut Items<'m>) -> Result<(&'m str, String), Unreadable> {
     let Item::Map(members) = items.next()? else {
         return Err(Unreadable::NoBroadcast("its packet is no object"));
@@ -103,13 +103,13 @@ fn read_data<'m>(items: &mut Items<'m>) -> Result<(&'m str, String), Unreadable>
     const NO_EVENT: Unreadable = Unreadable::NoBroadcast("its data does not begin with an event's name");
     let Item::Array(arguments @ 1..) = items.next()? else { return Err(NO_EVENT) };
     let Item::Text(event) = items.next()? else { return Err(NO_EVENT) };
-    let mut text = vec![b'['];
-    json::push_text(&mut text, event);
-    for _ in 1..arguments {
-        text.push(b',');
+    let mut text = Vec::new();
+    for argument in 1..arguments {
+        if argument > 1 {
+            text.push(b',');
+        }
         json::push(&mut text, items, DEEPEST)?;
     }
-    text.push(b']');
     let text = String::from_utf8(text).map_err(|_| Unreadable::NoMessagePack)?;
     Ok((event, text))
 }

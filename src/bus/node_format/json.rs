@@ -76,7 +76,7 @@ fn push_members(
 }
 
 /// Appends a JSON string with the escapes that `JSON.stringify` uses.
-pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
+fn push_text(out: &mut Vec<u8>, text: &str) {
     // Text is written to a vector here, neither of which can fail.
     let _ = serde_json::to_writer(out, text);
 }

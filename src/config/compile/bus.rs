@@ -48,7 +48,8 @@ pub(super) fn compile(
     if let Driver::Redis(redis) = &driver {
         redis::deserves_a_look(redis, &hmac, report);
     }
-    Some(Bus { driver, node: node?, max_queued: max_queued?, hmac })
+    // What is said to servers in Node.js goes by the events too: [`super::nodejs`].
+    Some(Bus { driver, node: node?, max_queued: max_queued?, hmac, nodejs: None })
 }
 
 /// Somebody who names a Redis server has more than one node in mind.

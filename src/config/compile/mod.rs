@@ -7,6 +7,7 @@ mod decision_log;
 mod events;
 mod keys;
 mod limits;
+mod nodejs;
 mod publish;
 mod redis;
 mod relay;
@@ -24,12 +25,13 @@ use std::time::Duration;
 
 use config::Value;
 
+use super::bus::Bus;
 use super::content::{NamedFile, sha256};
 use super::files::{bounded, read_some};
 use super::key_path::KeyPath;
 use super::policy::{Drain, Mode, Policy, RefusalDetail};
 use super::problem::{Problem, any_of, closest};
-use super::raw::Raw;
+use super::raw::{self, Raw};
 use super::values::{self, Fault};
 
 /// What `mode` may be, wherever a check can be tried before it bites.
@@ -96,6 +98,8 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let publish = publish::compile(&raw.publish, events.as_ref(), admin_token, &mut report);
     let payload = limits.as_ref().map(|limits| limits.payload);
     let bus = bus::compile(&raw.bus, payload, &mut report);
+    let driver = bus.as_ref().map(|bus| &bus.driver);
+    let nodejs = nodejs::compile(raw, driver, events.as_ref(), &mut report);
     let decision_log = decision_log::compile(&raw.decision_log, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {
@@ -116,7 +120,7 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
             audience: audience?,
             labels: labels?,
             publish: publish?,
-            bus: bus?,
+            bus: Bus { nodejs: nodejs?, ..bus? },
             decision_log: decision_log?,
             watch: raw.reload.watch,
             drain: drain?,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::events::{LONGEST_NAME, unusable};
 use super::rules::{Events, no_such_type, types as declared};
-use super::{Report, keys};
+use super::{Report, keys, nodejs};
 use crate::config::admin_token::AdminToken;
 use crate::config::key_path::KeyPath;
 use crate::config::policy::{Glob, Publish, Publisher};
 use crate::config::raw;
 use crate::name::TEAMS;
 
-/// The name that no publisher may have.
+/// A name that no publisher may have.
 const ADMIN: &str = "admin";
 
 /// What messages show as the name of a variable.
@@ -74,6 +74,7 @@ fn publisher(
 ) -> Option<Arc<Publisher>> {
     let fault = match raw.name.as_str() {
         ADMIN => Some("this is how logs and metrics call whoever brings the admin token".into()),
+        nodejs::NAME => Some("this is how logs and metrics call what comes by [bus.nodejs]".into()),
         name => unusable(name),
     };
     if let Some(fault) = fault {
@@ -100,7 +101,7 @@ fn publisher(
     }))
 }
 
-fn teams(patterns: &[String], at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<Glob>> {
+pub(super) fn teams(patterns: &[String], at: &KeyPath, report: &mut Report<'_>) -> Option<Vec<Glob>> {
     let mut right = true;
     for (index, pattern) in patterns.iter().enumerate() {
         // A star is a pattern's own; everything else must be what a team's name could hold.
@@ -112,7 +113,7 @@ fn teams(patterns: &[String], at: &KeyPath, report: &mut Report<'_>) -> Option<V
     right.then(|| globs(patterns))
 }
 
-fn types(
+pub(super) fn types(
     patterns: &[String],
     at: &KeyPath,
     events: Option<&Events>,

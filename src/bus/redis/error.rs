@@ -94,6 +94,8 @@ pub(super) enum Broken {
     Silent,
     #[error("an answer that nothing asked for")]
     OutOfStep,
+    #[error("it is a replica, which takes no writes")]
+    ReadOnly,
     #[error("it knows no map of a cluster")]
     NoMap,
     #[error("it is not ready ({0})")]

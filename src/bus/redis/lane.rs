@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use redis::Value;
+use redis::{ServerErrorKind, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -67,9 +67,6 @@ impl Lane {
     /// One answer for each command, which are written together and in order.
     pub(super) async fn ask(&self, commands: Vec<Bytes>) -> Vec<Answer> {
         let number = commands.len();
-        if !self.stands() {
-            return all(number, CallError::Away);
-        }
         let (answers, answered) = oneshot::channel();
         let room = match timeout(self.patience, self.queue.reserve()).await {
             Ok(Ok(room)) => room,
@@ -210,7 +207,13 @@ async fn serve(
                 heard = Instant::now();
                 match value.unwrap_or(Err(Broken::Closed))? {
                     Value::Push { .. } => {}
-                    value => unanswered.take(value)?,
+                    value => {
+                        let takes_writes = !is_read_only(&value);
+                        unanswered.take(value)?;
+                        if !takes_writes {
+                            return Err(Broken::ReadOnly);
+                        }
+                    }
                 }
             }
             () = sleep_until(deadline) => {
@@ -222,6 +225,11 @@ async fn serve(
             }
         }
     }
+}
+
+/// Another server has become the master, and its name leads there by now.
+fn is_read_only(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
 }
 
 #[cfg(test)]

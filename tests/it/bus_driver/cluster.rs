@@ -83,6 +83,24 @@ async fn a_channel_whose_slot_moves_is_interrupted_and_heard_where_it_is_now() {
     assert_eq!(other.driver.call(b"{foo}", &set).await, Ok(Value::Okay));
 }
 
+/// It is over before anybody can draw a map, so no map tells of it; the server does.
+#[tokio::test]
+async fn a_slot_that_goes_away_and_comes_back_at_once_has_interrupted_its_channels() {
+    let cluster = Cluster::start(&[]);
+    let mut scene = Scene::up(of(&cluster)).await;
+    scene.subscribe(&CHANNELS).await;
+    let (here, slot) = (cluster.owner("foo"), 12182);
+    let ids: Vec<String> = cluster.nodes.iter().map(|node| node.ask("CLUSTER MYID")).collect();
+    let give = |id: &str| redis::cmd("CLUSTER").arg("SETSLOT").arg(slot).arg("NODE").arg(id).to_owned();
+    let mut both = redis::pipe();
+    both.atomic().add_command(give(&ids[(here + 1) % 3])).add_command(give(&ids[here]));
+    let () = both.query(&mut cluster.nodes[here].connect()).unwrap();
+    assert_eq!(scene.interrupted().await, [CHANNELS[2]]);
+    scene.subscribed(&[CHANNELS[2]]).await;
+    scene.publish(CHANNELS[2], "again").await;
+    assert_eq!(scene.message().await, said(CHANNELS[2], "again"));
+}
+
 #[tokio::test]
 async fn a_key_on_its_way_is_asked_for_where_it_goes() {
     let cluster = Cluster::start(&[]);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use flowgate::bus::redis::{CallError, Driver, Event, Password, Phase};
+use flowgate::bus::redis::{CallError, Driver, Event, Password, Phase, Servers};
 use redis::Value;
 
-use super::{Redis, Scene, one, said};
+use super::{Redis, Scene, localhost, one, said};
 use crate::harness::{until, within};
 use crate::redis::Cutter;
 
@@ -56,6 +56,38 @@ async fn commands_are_answered_one_by_one() {
     assert_eq!(&*refusal.code, "WRONGTYPE");
     assert_eq!(answers[1], Ok(Value::BulkString(b"1".to_vec())));
     assert_eq!(scene.driver.pipeline([]).await, []);
+}
+
+#[tokio::test]
+async fn commands_are_about_the_database_of_the_settings() {
+    let server = Redis::start(&[]);
+    let mut config = one(server.port);
+    config.servers = Servers::One { address: localhost(server.port), database: 3 };
+    let scene = Scene::up(config).await;
+    let set = redis::cmd("SET").arg("k").arg(1).to_owned();
+    assert_eq!(scene.driver.call(b"k", &set).await, Ok(Value::Okay));
+    let keys: String = server.ask("INFO keyspace");
+    assert!(keys.contains("db3:keys=1") && !keys.contains("db0:"), "{keys}");
+}
+
+#[tokio::test]
+async fn a_server_that_has_become_a_replica_is_looked_up_again() {
+    let server = Redis::start(&[]);
+    let scene = Scene::up(one(server.port)).await;
+    let set = redis::cmd("SET").arg("k").arg(1).to_owned();
+    let () = server.ask("REPLICAOF 127.0.0.1 1");
+    let Err(CallError::Refused(refusal)) = scene.driver.call(b"k", &set).await else { panic!() };
+    assert_eq!(&*refusal.code, "READONLY");
+    until("it says why", async || {
+        scene
+            .driver
+            .state()
+            .last_error
+            .is_some_and(|why| why.ends_with("it is a replica, which takes no writes"))
+    })
+    .await;
+    let () = server.ask("REPLICAOF NO ONE");
+    until("it is written to", async || scene.driver.call(b"k", &set).await == Ok(Value::Okay)).await;
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ impl Listener {
                 self.nodes.counts.connects.inc();
                 self.nodes.is_back.notify_one();
                 self.control.is_up();
+                self.nodes.has_company.notify_one();
             }
             Event::Down { why } => {
                 tracing::warn!(%why, "a connection to Redis is gone; members of other nodes hear what is sent now when it is back");
@@ -188,6 +189,7 @@ impl Listener {
     }
 
     fn change(&mut self, origin: Origin, via: &str, shared: &Shared<'_>, policy: &Policy) {
+        self.nodes.roster.lock().speaks(origin, Instant::now());
         let Some(Verdict { hear, heard, is_gap }) = self.inbox.take(origin, via, shared.teams()) else {
             return self.nodes.counts.received(Received::Duplicate);
         };
@@ -240,7 +242,11 @@ impl Listener {
                 }
                 match heard {
                     Heard::Known => {}
-                    Heard::New => tracing::info!(node = %name, %origin, "another node is there"),
+                    Heard::New => {
+                        tracing::info!(node = %name, %origin, "another node is there");
+                        // So that it knows of this one before either of them can die.
+                        self.nodes.has_company.notify_one();
+                    }
                     Heard::Back => {
                         tracing::warn!(node = %name, %origin, "a node is back that had fallen silent");
                         self.owe_all(Reason::NodeBack);

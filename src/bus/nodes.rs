@@ -50,6 +50,8 @@ pub struct Nodes {
     pub(super) has_passed: watch::Sender<()>,
     /// The connections have come to stand.
     pub(super) is_back: Notify,
+    /// Somebody may not know yet that this node is there.
+    pub(super) has_company: Notify,
     /// Also held while the driver is told of it, so that both want the same.
     pub(super) interest: Mutex<Interest>,
     pub(super) roster: Mutex<Roster>,
@@ -77,6 +79,7 @@ impl Nodes {
             has_mail: Notify::new(),
             has_passed: watch::Sender::new(()),
             is_back: Notify::new(),
+            has_company: Notify::new(),
             interest: Mutex::default(),
             roster: Mutex::new(Roster::new(origin)),
             owed: Mutex::default(),

@@ -1,4 +1,4 @@
-//! The task that says every second that this node is there, and hears by that whether it is heard.
+//! The task that says every second that this node is there, and at once to who has just come; it hears by that whether it is heard.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,10 @@ pub async fn beat(nodes: Arc<Nodes>, control: Arc<Control>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = nodes.has_company.notified() => {}
+        }
         if nodes.has_left.load(Ordering::Acquire) {
             return;
         }

@@ -38,8 +38,9 @@ pub struct Roster {
 /// Another node.
 #[derive(Debug)]
 pub struct Node {
-    /// What it is called.
+    /// What it is called; its origin, until it has said so.
     pub name: Arc<str>,
+    is_named: bool,
     /// When it was heard last, or could have been.
     heard: Instant,
     presence: Presence,
@@ -84,20 +85,35 @@ impl Roster {
                     return Heard::Known;
                 }
                 let was = std::mem::replace(&mut node.presence, Presence::Here);
+                let was_named = std::mem::replace(&mut node.is_named, true);
                 node.heard = now;
                 if *node.name != *name {
                     node.name = name.into();
                 }
-                if was == Presence::Here { Heard::Known } else { Heard::Back }
+                match was {
+                    Presence::Here if was_named => Heard::Known,
+                    Presence::Here => Heard::New,
+                    _ => Heard::Back,
+                }
             }
             None => {
                 if !is_full {
-                    self.nodes
-                        .insert(origin, Node { name: name.into(), heard: now, presence: Presence::Here });
+                    self.insert(origin, name.into(), true, now);
                 }
                 Heard::New
             }
         }
+    }
+
+    /// A node says anything. One that dies before it has said its name has been there too.
+    pub fn speaks(&mut self, origin: Origin, now: Instant) {
+        if origin != self.own && self.nodes.len() < MOST_NODES && !self.nodes.contains_key(&origin) {
+            self.insert(origin, origin.to_string().into(), false, now);
+        }
+    }
+
+    fn insert(&mut self, origin: Origin, name: Arc<str>, is_named: bool, now: Instant) {
+        self.nodes.insert(origin, Node { name, is_named, heard: now, presence: Presence::Here });
     }
 
     /// After this node was deaf the others have their time again.
@@ -207,6 +223,24 @@ mod tests {
         assert_eq!(roster.alive(OTHER, "renamed", later), Heard::Back);
         assert_eq!(roster.alive(OTHER, "renamed", later), Heard::Known);
         assert_eq!(roster.here().collect::<Vec<_>>(), [(OTHER, &"renamed".into())]);
+    }
+
+    #[test]
+    fn who_is_known_only_by_what_it_relays_dies_like_others() {
+        let (mut roster, now) = (Roster::new(OWN), Instant::now());
+        roster.speaks(OTHER, now);
+        roster.speaks(OWN, now);
+        assert_eq!(roster.here().collect::<Vec<_>>(), [(OTHER, &OTHER.to_string().into())]);
+        assert_eq!(run(&mut roster, now, 20, 0), [(5, OTHER.to_string().into())]);
+        roster.speaks(OTHER, now + 20 * EVERY);
+        assert_eq!(roster.here().count(), 0, "it says itself that it is back");
+        assert_eq!(roster.alive(OTHER, "other", now + 20 * EVERY), Heard::Back);
+
+        let mut roster = Roster::new(OWN);
+        roster.speaks(OTHER, now);
+        assert_eq!(roster.alive(OTHER, "other", now), Heard::New);
+        assert_eq!(roster.alive(OTHER, "other", now), Heard::Known);
+        assert_eq!(roster.here().collect::<Vec<_>>(), [(OTHER, &"other".into())]);
     }
 
     #[test]

@@ -115,11 +115,12 @@ export async function startCluster(stage) {
 }
 
 /**
- * A wire to `port` that can be slow and can be cut. `delay` is in milliseconds, each way. `cutAfter(bytes)` cuts every connection once that many
- * more bytes have come from Redis or gone to it, wherever in a message that is.
+ * A wire to `port` that can be slow, can be cut, and can let nothing pass. `delay` is in milliseconds, each way. While it `holds`, what comes is kept, and new
+ * connections lead nowhere. `cutAfter(way, bytes)` cuts every connection once that many more bytes have gone to Redis (`up`) or come from it (`down`), wherever in a
+ * message that is.
  */
 export async function startWire(stage, port) {
-  const wire = { delay: 0, cuts: 0 };
+  const wire = { delay: 0, holds: false, cuts: 0 };
   const open = new Set();
   let left = { up: Infinity, down: Infinity };
   const cut = () => {
@@ -138,7 +139,9 @@ export async function startWire(stage, port) {
         // What was let through is to arrive before the end does.
         else to.write(some, cut);
       };
-      if (wire.delay > 0) setTimeout(hand, wire.delay);
+      // What is held is never handed on: whoever waited has given up by then.
+      if (wire.holds) from.pause();
+      else if (wire.delay > 0) setTimeout(hand, wire.delay);
       else hand();
     });
     from.on('error', () => {}).on('close', () => (open.delete(from), to.destroy()));

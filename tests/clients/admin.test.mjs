@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { GENEROUS_LIMITS, ONE_ISSUER } from './harness/config.mjs';
 import { launchBrowser, servePage } from './harness/page.mjs';
+import { startRedis } from './harness/redis.mjs';
 import { scenario } from './harness/scenario.mjs';
 import { LOOKS, openPage, picture, seriousFindings, sticksOut } from './harness/sight.mjs';
 import { mint } from './harness/tokens.mjs';
@@ -206,6 +207,30 @@ scenario('teams: members and rates, and disconnecting all of one', async (stage)
   await admin.told(/Closed 2 connections\./);
   await Promise.all([ann.happened('disconnect'), ben.happened('disconnect')]);
   assert.equal(cleo.all('disconnect').length, 0);
+  admin.fine();
+});
+
+scenario('several nodes: who is there, whose policy is another, and members and disconnections everywhere', async (stage) => {
+  const redis = await startRedis(stage);
+  const node = (name, more = '') => ({ overlay: `[bus]\ndriver = "redis"\nnode = "${name}"\n[bus.redis]\nurl = "${redis.url}"\n${more}` });
+  const admin = await Admin.open(stage, node('web-1'));
+  const other = await stage.flowgate(node('web-2', '[refusals]\ndetail = "full"\n'));
+  const ann = await stage.member(admin.server.url, 'ann', 'design');
+  const ben = await stage.member(other.url, 'ben', 'design');
+  await admin.says(admin.row('web-1'), /web-1 \(this one\)/);
+  await admin.says(admin.row('web-2'), /[0-9a-f]{12} \(another\)\s+1\s/);
+  await admin.says(admin.page.getByRole('region', { name: 'Nodes' }).locator('xpath=../..'), /Not all nodes act by the same policy/);
+  await admin.view('Teams');
+  await admin.says(admin.row('design'), /2 \(1 here\)/);
+  await admin.row('design').getByRole('button', { name: /^Disconnect/ }).click();
+  await admin.answer('Disconnect all');
+  await admin.told(/Closed 2 connections on 2 nodes\./);
+  await Promise.all([ann.happened('disconnect'), ben.happened('disconnect')]);
+  await redis.kill();
+  await admin.view('Overview');
+  await admin.says(admin.page.locator('section', { has: admin.page.getByRole('heading', { name: 'Nodes' }) }), /Redis is away/);
+  await admin.view('Teams');
+  await admin.says(admin.page.locator('.count'), /members of other nodes are not counted/);
   admin.fine();
 });
 

@@ -185,6 +185,7 @@ test('alerts and dashboard name only series that flowgate has', async (t) => {
   const series = await (await fetch(`${server.internalUrl}/metrics`)).text();
   const suffix = { counter: '_total', info: '_info' };
   const there = new Set([...series.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => name + (suffix[kind] ?? '')));
+  for (const [, name] of series.matchAll(/^# TYPE (\S+) histogram$/gm)) there.add(`${name}_bucket`);
   // Of keys that are fetched, which this server has none of; and of refusals, of which there are none yet.
   for (const name of ['flowgate_keys_age_seconds', 'flowgate_event_refusals_total']) there.add(name);
   const { shown, asked } = queries();

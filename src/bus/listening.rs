@@ -24,6 +24,9 @@ use crate::relay::chronicle::Chronicle;
 /// How often it looks who has died, which channels nobody needs any more, and whether it hears itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Messages that are heard in one go: less than a millisecond for rooms of a usual size.
+const AT_ONCE: usize = 64;
+
 /// Teams that are told together to fetch everything. A member of several of them is told once.
 const TOLD_AT_ONCE: usize = 256;
 
@@ -80,13 +83,25 @@ impl Listener {
             let due = self.nodes.owed.lock().next();
             tokio::select! {
                 event = self.events.recv() => match event {
-                    Some(event) => self.hear(event),
+                    Some(event) => self.hear_some(event).await,
                     None => self.connect_anew(),
                 },
                 _ = looks.tick() => self.look(),
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.tell_owed().await,
             }
         }
+    }
+
+    /// Hears what is there, up to so much that others wait for their turn.
+    async fn hear_some(&mut self, first: Event) {
+        self.hear(first);
+        for _ in 1..AT_ONCE {
+            match self.events.try_recv() {
+                Some(event) => self.hear(event),
+                None => return,
+            }
+        }
+        tokio::task::yield_now().await;
     }
 
     fn hear(&mut self, event: Event) {

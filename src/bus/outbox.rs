@@ -1,10 +1,11 @@
 //! What waits for Redis: numbered, in order, and within bounds. It knows nothing of connections, and reads no clock.
 //!
 //! What has been handed over stays here until Redis has confirmed it, and goes again if that does not come: whoever has heard it
-//! already knows it by its number. Where too much waits, what has waited longest is dropped, for other nodes only. Its teams
+//! already knows it by its number. Where only some of it cannot go, as when one server of a cluster is away, its teams are held back for
+//! a moment, and others do not wait for them. Where too much waits, what has waited longest is dropped, for other nodes only. Its teams
 //! are then owed a message that says so.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,6 +34,9 @@ const OWED_AT_ONCE: usize = 256;
 
 /// How long owed teams wait where the line does not come to its end: as long as one whose nodes tell their members.
 const OWED_FOR: Duration = Duration::from_secs(1);
+
+/// How long teams are held back whose messages could not go while others could.
+const HELD_FOR: Duration = Duration::from_millis(500);
 
 /// The teams of a message, each with the message's number among all to that team: 1, 2, 3…
 pub type Numbers = SmallVec<[(Arc<str>, u64); 2]>;
@@ -79,6 +83,10 @@ pub struct Outbox {
     /// Handed over and not confirmed, in order; all of them come before what waits.
     flying: VecDeque<Arc<Outgoing>>,
     waiting: VecDeque<Arc<Outgoing>>,
+    /// Held back: what could not go while something else could, and what came later to its teams.
+    held: VecDeque<Arc<Outgoing>>,
+    held_teams: HashSet<Arc<str>>,
+    held_until: Option<Instant>,
     bytes: usize,
     /// The number of the message that came last, over all teams.
     latest: u64,
@@ -102,6 +110,9 @@ impl Outbox {
             most_teams: MOST_TEAMS,
             flying: VecDeque::new(),
             waiting: VecDeque::new(),
+            held: VecDeque::new(),
+            held_teams: HashSet::new(),
+            held_until: None,
             bytes: 0,
             latest: 0,
             last_dropped: 0,
@@ -113,7 +124,7 @@ impl Outbox {
         }
     }
 
-    /// Puts a change in line that was relayed `at`. Returns how many messages were dropped for it.
+    /// Puts a change in line that was relayed `at`. Returns how many changes were dropped for it.
     pub fn put(&mut self, change: Change, at: SystemTime, now: Instant) -> usize {
         let teams = change.key.teams().iter().map(|team| (team.clone(), self.number(team))).collect();
         self.push(teams, What::Change(change, at), now)
@@ -126,9 +137,9 @@ impl Outbox {
         self.waiting.push_back(outgoing);
         let mut dropped = 0;
         while self.bytes > self.most_bytes
-            && let Some(first) = self.waiting.pop_front()
+            && let Some(first) = self.held.pop_front().or_else(|| self.waiting.pop_front())
         {
-            dropped += 1;
+            dropped += usize::from(first.is_change());
             self.drop(&first, now);
         }
         dropped
@@ -165,11 +176,19 @@ impl Outbox {
 
     /// Takes what is to be handed over next, in order. [`Outbox::settle`] follows, before it is called again.
     pub fn take(&mut self, now: Instant) -> Vec<Arc<Outgoing>> {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.let_go();
+        }
         self.pay(now);
         let mut bytes = 0;
         while self.flying.len() < BATCH
             && let Some(next) = self.waiting.front()
         {
+            if next.teams.iter().any(|(team, _)| self.held_teams.contains(team)) {
+                let next = self.waiting.pop_front();
+                next.into_iter().for_each(|next| self.hold(next));
+                continue;
+            }
             bytes += next.weight();
             if bytes > BATCH_BYTES && !self.flying.is_empty() {
                 break;
@@ -179,10 +198,31 @@ impl Outbox {
         self.flying.iter().cloned().collect()
     }
 
+    fn hold(&mut self, outgoing: Arc<Outgoing>) {
+        self.held_teams.extend(outgoing.teams.iter().map(|(team, _)| team.clone()));
+        self.held.push_back(outgoing);
+    }
+
+    /// Holds nothing back any more.
+    pub fn let_go(&mut self) {
+        if self.held_until.take().is_some() {
+            self.held_teams = HashSet::new();
+            self.waiting.append(&mut self.held);
+            // Something may have come back that is older than what was held because of it.
+            self.waiting.make_contiguous().sort_by_key(|outgoing| outgoing.number);
+        }
+    }
+
+    /// Until when something is held back, if anything is.
+    pub fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
     /// Puts in line what is owed to teams, once what waited is through, or if that takes long.
     fn pay(&mut self, now: Instant) {
         let Some(since) = self.owed_since else { return };
-        if !self.waiting.is_empty() && now.saturating_duration_since(since) < OWED_FOR {
+        let is_all_through = self.waiting.is_empty() && self.held.is_empty();
+        if !is_all_through && now.saturating_duration_since(since) < OWED_FOR {
             return;
         }
         if std::mem::take(&mut self.owed_everywhere) {
@@ -198,8 +238,9 @@ impl Outbox {
     }
 
     /// Says what has become of what was taken, one for each in order; those of which nothing is said go again, before all
-    /// that waits. Returns those that are through.
-    pub fn settle(&mut self, fates: &[Fate], now: Instant) -> Vec<Arc<Outgoing>> {
+    /// that waits. Where others may go meanwhile, because some did or because `others_may`, they are held back for that. Returns those
+    /// that are through.
+    pub fn settle(&mut self, fates: &[Fate], others_may: bool, now: Instant) -> Vec<Arc<Outgoing>> {
         let flying = std::mem::take(&mut self.flying);
         let fates = fates.iter().copied().chain(std::iter::repeat(Fate::Again));
         let (mut through, mut again) = (Vec::new(), VecDeque::new());
@@ -215,14 +256,19 @@ impl Outbox {
                 Fate::Refused => self.bytes -= outgoing.weight(),
             }
         }
-        again.append(&mut self.waiting);
-        self.waiting = again;
+        if through.is_empty() && !others_may {
+            again.append(&mut self.waiting);
+            self.waiting = again;
+        } else if !again.is_empty() {
+            again.into_iter().for_each(|outgoing| self.hold(outgoing));
+            self.held_until = Some(now + HELD_FOR);
+        }
         through
     }
 
     /// Whether there is something to hand over.
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty() || self.owed_since.is_some()
+        !self.waiting.is_empty() || !self.held.is_empty() || self.owed_since.is_some()
     }
 
     /// Whether everything is confirmed, and nobody is owed anything.
@@ -230,9 +276,13 @@ impl Outbox {
         self.flying.is_empty() && !self.is_waiting()
     }
 
+    fn all(&self) -> impl Iterator<Item = &Arc<Outgoing>> {
+        self.flying.iter().chain(&self.held).chain(&self.waiting)
+    }
+
     /// How many messages are not confirmed.
     pub fn len(&self) -> usize {
-        self.flying.len() + self.waiting.len()
+        self.flying.len() + self.held.len() + self.waiting.len()
     }
 
     /// What they take up, roughly; bytes.
@@ -248,8 +298,7 @@ impl Outbox {
     /// Whether all messages up to that place are confirmed, behind the one at `after`; `None` while some wait, false where one
     /// was dropped.
     pub fn is_through(&self, after: u64, upto: u64) -> Option<bool> {
-        let first = self.flying.front().or(self.waiting.front());
-        if first.is_some_and(|first| first.number <= upto) {
+        if self.all().any(|outgoing| outgoing.number <= upto) {
             return None;
         }
         Some(self.last_dropped <= after || after >= upto)

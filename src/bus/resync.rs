@@ -15,7 +15,11 @@ const MOST: Duration = Duration::from_secs(3);
 
 /// Those that are to be told. There are no more of them than rooms.
 #[derive(Debug, Default)]
-pub struct Owed(HashMap<Arc<str>, Debt>);
+pub struct Owed {
+    debts: HashMap<Arc<str>, Debt>,
+    /// Nobody is to be told before; `None` where nobody is owed anything.
+    next: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct Debt {
@@ -35,30 +39,23 @@ impl Owed {
     /// A team may have missed something.
     pub fn owe(&mut self, team: &Arc<str>, reason: Reason, now: Instant) {
         let debt = Debt { reason, first: now, last: now };
-        self.0.entry(team.clone()).and_modify(|debt| debt.last = now).or_insert(debt);
+        self.debts.entry(team.clone()).and_modify(|debt| debt.last = now).or_insert(debt);
+        // Whoever was owed something before is told no later.
+        self.next.get_or_insert(now + SETTLE);
     }
 
     /// Takes the teams that are to be told now.
     pub fn due(&mut self, now: Instant) -> Vec<(Arc<str>, Reason)> {
-        let mut due: Vec<_> =
-            self.0.extract_if(|_, debt| debt.due() <= now).map(|(team, debt)| (team, debt.reason)).collect();
+        let due = self.debts.extract_if(|_, debt| debt.due() <= now);
+        let mut due: Vec<_> = due.map(|(team, debt)| (team, debt.reason)).collect();
         due.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        self.next = self.debts.values().map(Debt::due).min();
         due
     }
 
-    /// When the next one is to be told.
+    /// When to ask who is to be told.
     pub fn next(&self) -> Option<Instant> {
-        self.0.values().map(Debt::due).min()
-    }
-
-    /// How many are to be told.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.next
     }
 }
 
@@ -73,11 +70,12 @@ mod tests {
         owed.owe(&red, Reason::Interrupted, now);
         owed.owe(&red, Reason::Gap, now + SETTLE / 2);
         owed.owe(&blue, Reason::Late, now + SETTLE / 2);
-        assert_eq!((owed.next(), owed.len()), (Some(now + SETTLE * 3 / 2), 2));
+        assert_eq!(owed.next(), Some(now + SETTLE));
         assert_eq!(owed.due(now + SETTLE), []);
+        assert_eq!(owed.next(), Some(now + SETTLE * 3 / 2));
         let told = [(blue, Reason::Late), (red, Reason::Interrupted)];
         assert_eq!(owed.due(now + SETTLE * 3 / 2), told);
-        assert!(owed.is_empty() && owed.next().is_none() && owed.due(now + MOST).is_empty());
+        assert!(owed.next().is_none() && owed.due(now + MOST).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use super::channel::Channel;
 use super::envelope::Body;
@@ -31,14 +31,26 @@ pub async fn send(nodes: Arc<Nodes>) {
     let mut pause = PAUSE;
     let mut said: Option<Instant> = None;
     loop {
-        let batch = nodes.outbox.lock().take(Instant::now());
+        let (batch, held_until) = {
+            let mut outbox = nodes.outbox.lock();
+            (outbox.take(Instant::now()), outbox.held_until())
+        };
         if batch.is_empty() {
-            nodes.has_mail.notified().await;
+            match held_until {
+                None => nodes.has_mail.notified().await,
+                Some(until) => tokio::select! {
+                    () = nodes.has_mail.notified() => {}
+                    () = nodes.is_back.notified() => nodes.outbox.lock().let_go(),
+                    () = sleep_until(until.into()) => {}
+                },
+            }
             continue;
         }
         let (fates, why) = hand_over(&nodes, &batch).await;
         let now = Instant::now();
-        let through = nodes.outbox.lock().settle(&fates, now);
+        // The servers of a cluster are away one by one.
+        let others_may = nodes.driver.load().is_cluster();
+        let through = nodes.outbox.lock().settle(&fates, others_may, now);
         for outgoing in &through {
             nodes.counts.confirm_latency.observe(now.saturating_duration_since(outgoing.since));
         }
@@ -56,9 +68,9 @@ pub async fn send(nodes: Arc<Nodes>) {
         if !through.is_empty() || refused > 0 {
             nodes.has_passed.send_replace(());
         }
-        if fates.contains(&Fate::Again) {
+        if through.is_empty() && !others_may && fates.contains(&Fate::Again) {
             tokio::select! {
-                () = nodes.is_back.notified() => {}
+                () = nodes.is_back.notified() => nodes.outbox.lock().let_go(),
                 () = sleep(pause) => {}
             }
             pause = (2 * pause).min(LONGEST_PAUSE);

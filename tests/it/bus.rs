@@ -1,5 +1,6 @@
 //! Several nodes over a real Redis.
 
+mod cluster;
 mod delivery;
 mod interest;
 mod outage;

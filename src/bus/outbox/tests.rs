@@ -43,7 +43,7 @@ impl Line {
 
     /// The first so many are through, and the others go again.
     fn confirm(&mut self, count: usize) -> Vec<Arc<Outgoing>> {
-        self.outbox.settle(&vec![Fate::Through; count.min(self.outbox.flying.len())], self.now)
+        self.outbox.settle(&vec![Fate::Through; count.min(self.outbox.flying.len())], false, self.now)
     }
 
     fn confirm_all(&mut self) {
@@ -85,6 +85,7 @@ fn what_was_not_confirmed_goes_again_before_what_came_meanwhile() {
     assert_eq!(line.take(), ["1@r1", "2@r2", "3@r3"]);
     line.put("r", "4");
     assert_eq!(line.confirm(1).len(), 1);
+    line.outbox.let_go();
     assert_eq!(line.take(), ["2@r2", "3@r3", "4@r4"]);
     line.confirm_all();
     assert!(line.outbox.is_empty() && line.outbox.bytes() == 0 && line.take().is_empty());
@@ -136,10 +137,10 @@ fn a_message_that_nothing_takes_is_given_up_and_owed() {
     line.put("r", "1");
     line.put("b", "2");
     line.take();
-    line.outbox.settle(&[Fate::Refused, Fate::Through], line.now);
+    line.outbox.settle(&[Fate::Refused, Fate::Through], false, line.now);
     assert_eq!(line.take(), ["missed@r2"]);
     // Nor does anything take that.
-    line.outbox.settle(&[Fate::Refused], line.now);
+    line.outbox.settle(&[Fate::Refused], false, line.now);
     assert!(line.outbox.is_empty() && line.outbox.bytes() == 0);
 }
 
@@ -224,11 +225,65 @@ fn who_asks_is_told_what_became_of_their_own() {
     assert_eq!(line.outbox.is_through(third + 1, fourth), Some(true));
 }
 
+#[test]
+fn teams_whose_server_is_away_do_not_keep_others_waiting() {
+    let mut line = Line::with_room_for(100);
+    for (teams, payload) in [("r", "1"), ("b", "2"), ("r", "3")] {
+        line.put(teams, payload);
+    }
+    line.take();
+    line.outbox.settle(&[Fate::Again, Fate::Through, Fate::Again], false, line.now);
+    for (teams, payload) in [("b", "4"), ("r", "5"), ("rb", "6"), ("b", "7"), ("g", "8")] {
+        line.put(teams, payload);
+    }
+    // What goes to both waits with the one, and what comes after it to the other does too.
+    assert_eq!(line.take(), ["4@b2", "8@g1"]);
+    line.confirm_all();
+    assert!(line.take().is_empty() && line.outbox.is_waiting() && !line.outbox.is_empty());
+    assert_eq!(line.outbox.is_through(0, line.outbox.latest()), None);
+    line.now = line.outbox.held_until().unwrap();
+    assert_eq!(line.take(), ["1@r1", "3@r2", "5@r3", "6@b3r4", "7@b4"]);
+    line.confirm_all();
+    assert!(line.outbox.is_empty() && line.outbox.bytes() == 0 && line.outbox.held_until().is_none());
+}
+
+#[test]
+fn where_others_may_go_they_do_not_wait_for_a_whole_batch_that_cannot() {
+    let mut line = Line::with_room_for(100);
+    line.put("r", "1");
+    line.take();
+    line.put("r", "2");
+    line.put("b", "3");
+    line.outbox.settle(&[Fate::Again], true, line.now);
+    assert_eq!(line.take(), ["3@b1"]);
+    line.confirm_all();
+    line.now = line.outbox.held_until().unwrap();
+    assert_eq!(line.take(), ["1@r1", "2@r2"]);
+}
+
+#[test]
+fn what_is_held_back_is_the_first_to_be_dropped() {
+    let mut line = Line::with_room_for(3);
+    line.put("r", "1");
+    line.put("b", "2");
+    line.take();
+    line.outbox.settle(&[Fate::Again, Fate::Through], false, line.now);
+    for payload in ["3", "4", "5"] {
+        line.put("b", payload);
+    }
+    assert_eq!(line.take(), ["3@b2", "4@b3", "5@b4"]);
+    line.confirm_all();
+    line.outbox.let_go();
+    assert_eq!(line.take(), ["missed@r2"]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(&'static str),
     Take,
     Confirm(usize),
+    /// Those to one of the teams do not get through.
+    Away(&'static str),
     Retry,
     Wait,
 }
@@ -238,6 +293,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => prop::sample::select(vec!["r", "b", "rb"]).prop_map(Step::Put),
         2 => Just(Step::Take),
         2 => (0_usize..4).prop_map(Step::Confirm),
+        2 => prop::sample::select(vec!["r", "b"]).prop_map(Step::Away),
         1 => Just(Step::Retry),
         1 => Just(Step::Wait),
     ]
@@ -251,14 +307,18 @@ proptest! {
         let mut line = Line::with_room_for(6);
         let mut put = 0;
         let mut seen: HashMap<(Arc<str>, u64), String> = HashMap::new();
-        let mut confirmed: HashMap<Arc<str>, Vec<(u64, bool)>> = HashMap::new();
-        let note = |outgoing: &Outgoing, confirmed: &mut HashMap<Arc<str>, Vec<(u64, bool)>>| {
-            for (team, number) in &outgoing.teams {
+        let mut arrived: HashMap<Arc<str>, Vec<(u64, bool)>> = HashMap::new();
+        let note = |outgoing: &Outgoing, away: &str, confirmed: &mut HashMap<Arc<str>, Vec<(u64, bool)>>| {
+            for (team, number) in outgoing.teams.iter().filter(|(team, _)| **team != *away) {
                 let is_missed = matches!(outgoing.what, What::Missed);
-                confirmed.entry(team.clone()).or_default().push((*number, is_missed));
+                let arrived = confirmed.entry(team.clone()).or_default();
+                // It may have been there before.
+                if !arrived.contains(&(*number, is_missed)) {
+                    arrived.push((*number, is_missed));
+                }
             }
         };
-        let finish = std::iter::repeat_n([Step::Take, Step::Confirm(usize::MAX)], 8).flatten();
+        let finish = std::iter::repeat_n([Step::Wait, Step::Take, Step::Confirm(usize::MAX)], 8).flatten();
         for step in steps.into_iter().chain([Step::Retry]).chain(finish) {
             match step {
                 Step::Put(teams) => {
@@ -278,16 +338,24 @@ proptest! {
                     }
                 }
                 Step::Confirm(count) => {
-                    line.confirm(count).iter().for_each(|outgoing| note(outgoing, &mut confirmed));
+                    line.confirm(count).iter().for_each(|outgoing| note(outgoing, "", &mut arrived));
+                }
+                Step::Away(team) => {
+                    let is_to = |outgoing: &Outgoing| outgoing.teams.iter().any(|(name, _)| **name == *team);
+                    let fate = |outgoing: &Arc<Outgoing>| if is_to(outgoing) { Fate::Again } else { Fate::Through };
+                    let fates: Vec<Fate> = line.outbox.flying.iter().map(fate).collect();
+                    // The others' copies are there.
+                    line.outbox.flying.iter().for_each(|outgoing| note(outgoing, team, &mut arrived));
+                    line.outbox.settle(&fates, false, line.now);
                 }
                 Step::Retry => line.retry(),
                 Step::Wait => line.now += OWED_FOR,
             }
-            let weights = line.outbox.flying.iter().chain(&line.outbox.waiting).map(|one| one.weight());
+            let weights = line.outbox.all().map(|one| one.weight());
             prop_assert_eq!(line.outbox.bytes(), weights.sum::<usize>());
         }
         prop_assert!(line.outbox.is_empty());
-        for (team, numbers) in confirmed {
+        for (team, numbers) in arrived {
             prop_assert!(numbers.is_sorted_by(|one, other| one.0 < other.0), "{team}: {numbers:?}");
             // Behind every hole there is a message that says so.
             let mut next = 1;

@@ -1,6 +1,12 @@
 //! Redis goes away in every way there is, nodes die, and members are told where they may have missed something.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{RESYNC, Scene, heard_before, join, publish, resyncs, resyncs_for, text};
 use crate::harness::http::get;
@@ -206,4 +212,57 @@ async fn a_node_that_stops_hands_over_what_waits_and_nobody_has_to_fetch_anythin
     b.until("flowgate_bus_nodes", 0.0).await;
     assert_eq!(resyncs(&b).await, 0.0);
     assert_eq!(ben.heard_until_now().await, NOTHING);
+}
+
+/// A proxy whose next connections go to another server than those before.
+struct Switch {
+    port: u16,
+    to: Arc<AtomicU16>,
+    task: AbortHandle,
+}
+
+impl Switch {
+    async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let to = Arc::new(AtomicU16::new(to));
+        let next = to.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let to = ("127.0.0.1", next.load(Ordering::SeqCst));
+                connections.spawn(async move {
+                    if let Ok(mut server) = TcpStream::connect(to).await {
+                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        Switch { port, to, task: task.abort_handle() }
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_connections_lead_to_two_servers_notices_and_connects_anew() {
+    let (old, new) = (Redis::start(&[]), Scene::start());
+    let switch = Switch::start(old.port).await;
+    let (a, _) = crate::harness::operator::operated(&super::on(switch.port, "")).await;
+    a.until("flowgate_bus_up", 1.0).await;
+    let mut ann = join(&a, "ann", &["red"]).await;
+    // As after a failover: what is said goes to the new one, and what is heard is what the old one says.
+    switch.to.store(new.redis.port, Ordering::SeqCst);
+    cut_publishers(&old);
+    let b = new.node("").await;
+    let mut ben = join(&b, "ben", &["red"]).await;
+    a.until(&resyncs_for("interrupted"), 1.0).await;
+    publish(&b, json!({ "team": "red", "payload": "end" })).await;
+    assert_eq!(heard_before(&mut ann, &text("end")).await, [RESYNC]);
+    publish(&a, json!({ "team": "red", "payload": "heard" })).await;
+    heard_before(&mut ben, &text("heard")).await;
 }

@@ -126,6 +126,7 @@ impl Control {
             policy: policy.clone(),
             nodes: nodes.clone(),
             seen: None,
+            unreadable: 0,
             is_signed: false,
         };
         let control = Arc::new(Control {

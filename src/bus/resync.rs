@@ -7,55 +7,43 @@ use std::time::{Duration, Instant};
 
 pub use crate::metrics::BusReason as Reason;
 
-/// How long after the last reason a team is told.
+/// How long after the last reason they are told.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long after the first one it is told whatever still comes.
+/// How long after the first one they are told whatever still comes.
 const MOST: Duration = Duration::from_secs(3);
 
-/// Those that are to be told. There are no more of them than rooms.
+/// Those that are to be told, all at once: who is in many teams is told once or a few times, not once for each. There are no more
+/// of them than rooms.
 #[derive(Debug, Default)]
 pub struct Owed {
-    debts: HashMap<Arc<str>, Debt>,
-    /// Nobody is to be told before; `None` where nobody is owed anything.
-    next: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Debt {
-    /// The first reason, under which it is counted.
-    reason: Reason,
-    first: Instant,
-    last: Instant,
-}
-
-impl Debt {
-    fn due(&self) -> Instant {
-        (self.last + SETTLE).min(self.first + MOST)
-    }
+    /// With the first reason, under which it is counted.
+    teams: HashMap<Arc<str>, Reason>,
+    /// When the first reason came, and the last.
+    since: Option<(Instant, Instant)>,
 }
 
 impl Owed {
     /// A team may have missed something.
     pub fn owe(&mut self, team: &Arc<str>, reason: Reason, now: Instant) {
-        let debt = Debt { reason, first: now, last: now };
-        self.debts.entry(team.clone()).and_modify(|debt| debt.last = now).or_insert(debt);
-        // Whoever was owed something before is told no later.
-        self.next.get_or_insert(now + SETTLE);
+        self.teams.entry(team.clone()).or_insert(reason);
+        self.since.get_or_insert((now, now)).1 = now;
     }
 
-    /// Takes the teams that are to be told now.
+    /// Takes the teams that are to be told now, in the order of their names.
     pub fn due(&mut self, now: Instant) -> Vec<(Arc<str>, Reason)> {
-        let due = self.debts.extract_if(|_, debt| debt.due() <= now);
-        let mut due: Vec<_> = due.map(|(team, debt)| (team, debt.reason)).collect();
+        if self.next().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.since = None;
+        let mut due: Vec<_> = std::mem::take(&mut self.teams).into_iter().collect();
         due.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        self.next = self.debts.values().map(Debt::due).min();
         due
     }
 
-    /// When to ask who is to be told.
+    /// When they are to be told.
     pub fn next(&self) -> Option<Instant> {
-        self.next
+        self.since.map(|(first, last)| (last + SETTLE).min(first + MOST))
     }
 }
 
@@ -70,12 +58,22 @@ mod tests {
         owed.owe(&red, Reason::Interrupted, now);
         owed.owe(&red, Reason::Gap, now + SETTLE / 2);
         owed.owe(&blue, Reason::Late, now + SETTLE / 2);
-        assert_eq!(owed.next(), Some(now + SETTLE));
-        assert_eq!(owed.due(now + SETTLE), []);
         assert_eq!(owed.next(), Some(now + SETTLE * 3 / 2));
+        assert_eq!(owed.due(now + SETTLE), []);
         let told = [(blue, Reason::Late), (red, Reason::Interrupted)];
         assert_eq!(owed.due(now + SETTLE * 3 / 2), told);
         assert!(owed.next().is_none() && owed.due(now + MOST).is_empty());
+    }
+
+    #[test]
+    fn teams_that_follow_each_other_are_told_together() {
+        let (mut owed, now) = (Owed::default(), Instant::now());
+        for number in 0..100 {
+            owed.owe(&number.to_string().into(), Reason::Interrupted, now + number * SETTLE / 100);
+        }
+        assert_eq!(owed.due(now + SETTLE), []);
+        assert_eq!(owed.due(owed.next().unwrap()).len(), 100);
+        assert!(owed.next().is_none());
     }
 
     #[test]

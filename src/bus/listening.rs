@@ -18,6 +18,7 @@ use crate::config::policy::Policy;
 use crate::edition::Current;
 use crate::metrics::Received;
 use crate::peer::PeerId;
+use crate::relay::bus::{Bus as _, State};
 use crate::relay::change::{Change, Key};
 use crate::relay::chronicle::Chronicle;
 
@@ -30,7 +31,7 @@ const AT_ONCE: usize = 64;
 /// Teams that are told together to fetch everything. A member of several of them is told once.
 const TOLD_AT_ONCE: usize = 256;
 
-/// How often a log line says of each reason that messages are not listened to.
+/// How often a log line says of each reason that messages are not listened to, and that some are missing.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
 /// Looks between two new connections because this node does not hear itself: at first, and at most.
@@ -48,6 +49,8 @@ pub struct Listener {
     elsewhere: PeerId,
     /// When it was said last that messages are refused, by reason.
     said: [Option<Instant>; Refusal::ALL.len()],
+    /// When it was said last that something of another node's is missing.
+    said_missing: Option<Instant>,
     /// Looks that it leaves out before it connects anew, and how many it left out before the last time.
     patience: (u32, u32),
 }
@@ -70,6 +73,7 @@ impl Listener {
             inbox: Inbox::default(),
             elsewhere: PeerId::next(),
             said: [None; Refusal::ALL.len()],
+            said_missing: None,
             patience: (0, PATIENCE.0),
         }
     }
@@ -167,11 +171,8 @@ impl Listener {
         let policy = &*edition.policy;
         let limits = &policy.limits.payload;
         let limits = PayloadLimits { max_bytes: limits.max_bytes, max_depth: limits.max_depth };
-        let body = match envelope::unseal(name, message, &nodes.seal, limits) {
-            Ok(body) => body,
-            Err(refusal) => return self.refuse(refusal, name),
-        };
-        match envelope::read(channel, body, limits) {
+        let body = envelope::unseal(name, message, &nodes.seal, limits);
+        match body.and_then(|body| envelope::read(channel, body, limits)) {
             Ok(envelope) if envelope.origin == nodes.origin => self.own(&envelope),
             Ok(envelope) => match (envelope.message, channel) {
                 (Message::Change(shared), Channel::Team(via)) => {
@@ -187,8 +188,9 @@ impl Listener {
             },
             Err(refusal) => {
                 self.refuse(refusal, name);
-                // It is a node's that holds by another policy, and its members heard it.
-                if let (Refusal::TooLarge | Refusal::TooDeep, Channel::Team(via)) = (refusal, channel) {
+                // Else it is a node's that holds by another policy or knows more than this one, and its members heard it.
+                let is_a_strangers = matches!(refusal, Refusal::Version | Refusal::Signature);
+                if let (Channel::Team(via), false) = (channel, is_a_strangers) {
                     self.owe(&[via.into()], Reason::Refused);
                 }
             }
@@ -210,7 +212,9 @@ impl Listener {
         };
         if is_gap {
             self.nodes.counts.gaps.inc();
-            tracing::warn!(%origin, team = via, "a message of another node is missing");
+            if is_to_be_said(&mut self.said_missing) {
+                tracing::warn!(%origin, team = via, "a message of another node is missing");
+            }
             self.owe(&[via.into()], Reason::Gap);
         }
         let emit = policy.events.values().map(|event| &event.emit).find(|emit| ***emit == *shared.emit());
@@ -239,7 +243,9 @@ impl Listener {
             return self.nodes.counts.received(Received::Duplicate);
         }
         self.nodes.counts.received(Received::Notice);
-        tracing::warn!(%origin, team = via, "another node could not pass on all that it had");
+        if is_to_be_said(&mut self.said_missing) {
+            tracing::warn!(%origin, team = via, "another node could not pass on all that it had");
+        }
         self.owe(&[via.into()], Reason::Dropped);
     }
 
@@ -286,9 +292,7 @@ impl Listener {
 
     fn refuse(&mut self, refusal: Refusal, name: &str) {
         self.nodes.counts.refused(refusal);
-        let (said, now) = (&mut self.said[refusal as usize], Instant::now());
-        if said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY) {
-            *said = Some(now);
+        if is_to_be_said(&mut self.said[refusal as usize]) {
             tracing::warn!(
                 channel = name,
                 reason = refusal.as_str(),
@@ -345,7 +349,8 @@ impl Listener {
             let roster = self.nodes.roster.lock();
             self.inbox.retain(|origin| roster.is_known(origin));
         }
-        if is_deaf {
+        // A connection that is gone comes back by itself, and not sooner for this.
+        if is_deaf && self.nodes.state() == State::Up {
             self.be_deaf();
         }
     }
@@ -390,4 +395,14 @@ impl Listener {
         self.nodes.roster.lock().listens_anew(Instant::now());
         self.events = events;
     }
+}
+
+/// Whether so much time has passed since it was said last. It is said now then.
+fn is_to_be_said(said: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let is_due = said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY);
+    if is_due {
+        *said = Some(now);
+    }
+    is_due
 }

@@ -27,6 +27,7 @@ pub mod roster;
 pub mod seal;
 mod sending;
 pub mod settings;
+mod trouble;
 
 use std::sync::Arc;
 

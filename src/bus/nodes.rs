@@ -16,7 +16,7 @@ use super::channel::{Channel, Channels};
 use super::envelope::{Body, Origin};
 use super::interest::Interest;
 use super::outbox::Outbox;
-use super::redis::{Config, Driver, Events, Phase};
+use super::redis::{CallError, Config, Driver, Events, Phase};
 use super::resync::{Owed, Reason};
 use super::roster::Roster;
 use super::seal::Seal;
@@ -89,12 +89,15 @@ impl Nodes {
         (Arc::new(nodes), events)
     }
 
-    /// Says something to all nodes. Returns whether Redis has it.
-    pub(super) async fn say(&self, body: &Body) -> bool {
+    /// Says something to all nodes.
+    ///
+    /// # Errors
+    /// Redis does not have it, or nobody knows.
+    pub(super) async fn say(&self, body: &Body) -> Result<(), CallError> {
         let channel = self.channels.name(Channel::Control);
         let message = body.sealed(&channel, &self.seal);
         let driver = self.driver.load_full();
-        driver.publish([(&*channel, &*message)]).await.iter().all(Result::is_ok)
+        driver.publish([(&*channel, &*message)]).await.pop().unwrap_or(Err(CallError::Lost)).map(|_| ())
     }
 
     /// Has the members of these teams told to fetch everything, once things have settled: together with whatever else they may
@@ -220,7 +223,7 @@ impl Bus for Nodes {
                 );
             }
             let goodbye = Body::goodbye(self.origin, SystemTime::now());
-            if !timeout(LEAVE_WITHIN, self.say(&goodbye)).await.unwrap_or(false) {
+            if !matches!(timeout(LEAVE_WITHIN, self.say(&goodbye)).await, Ok(Ok(()))) {
                 tracing::warn!("could not take leave of the other nodes; their members fetch everything");
             }
         })

@@ -7,6 +7,7 @@
 
 mod asks;
 mod counts;
+mod done;
 mod ledger;
 mod sync;
 mod table;
@@ -25,6 +26,7 @@ pub use self::table::{About, Node};
 
 use self::asks::Asks;
 use self::counts::Counts;
+use self::done::Done;
 use self::ledger::Ledger;
 use self::sync::{Sync as Revocations, Wish};
 use self::table::{Table, Turn};
@@ -85,6 +87,7 @@ pub struct Control {
     metrics: Arc<Metrics>,
     table: Mutex<Table>,
     asks: Asks,
+    done: Mutex<Done>,
     counts: Arc<Counts>,
     wishes: mpsc::Sender<Wish>,
     kicks: mpsc::Sender<Kick>,
@@ -109,7 +112,7 @@ pub enum NotAsked {
 
 /// Has all nodes hear a word; `None` where Redis does not have it.
 async fn say(nodes: &Nodes, word: &Word) -> Option<()> {
-    nodes.say(&Body::word(nodes.origin, &word.written(), SystemTime::now())).await.then_some(())
+    nodes.say(&Body::word(nodes.origin, &word.written(), SystemTime::now())).await.ok()
 }
 
 impl Control {
@@ -136,6 +139,7 @@ impl Control {
             metrics,
             table: Mutex::default(),
             asks: Asks::default(),
+            done: Mutex::default(),
             counts: counts.clone(),
             wishes,
             kicks,
@@ -192,7 +196,9 @@ impl Control {
         match Word::read(text) {
             Some(Word::Revocations { ids, count }) => drop(self.wishes.try_send(Wish::Look(ids, count))),
             Some(Word::Disconnect { ask, what }) => {
-                if self.kicks.try_send(Kick { by: origin, ask, what }).is_err() {
+                if !self.done.lock().is_new(origin, ask) {
+                    tracing::warn!(%origin, "a disconnection that was done is asked for again; it is not done");
+                } else if self.kicks.try_send(Kick { by: origin, ask, what }).is_err() {
                     tracing::warn!("too much is asked by other nodes; a disconnection is not done");
                 }
             }

@@ -8,8 +8,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{RESYNC, Scene, heard_before, join, publish, resyncs, resyncs_for, text};
+use super::{RESYNC, Scene, heard_before, join, on, publish, resyncs, resyncs_for, text};
 use crate::harness::http::get;
+use crate::harness::process::Process;
 use crate::harness::websocket::RawSocket;
 use crate::harness::{Sidecar, until};
 use crate::redis::Redis;
@@ -265,4 +266,24 @@ async fn a_node_whose_connections_lead_to_two_servers_notices_and_connects_anew(
     assert_eq!(heard_before(&mut ann, &text("end")).await, [RESYNC]);
     publish(&a, json!({ "team": "red", "payload": "heard" })).await;
     heard_before(&mut ben, &text("heard")).await;
+}
+
+#[tokio::test]
+async fn the_log_says_why_other_nodes_are_not_reached() {
+    let redis = Redis::start(&["--requirepass", "topsecret"]);
+    let nodes = [on(1, ""), on(redis.port, "")];
+    for (settings, why) in
+        nodes.iter().zip(["127.0.0.1:1: cannot connect", "it refused the user or the password"])
+    {
+        let node = Process::serve(settings);
+        until("the log says why", async || node.log().contains(why)).await;
+        assert!(node.log().contains("tries again"), "{}", node.log());
+    }
+    let user = "ACL SETUSER mute on nopass resetchannels &fg:* -@all +ping +subscribe +unsubscribe +select";
+    let open = Redis::start(&[]);
+    let () = open.ask(user);
+    let named = "username = \"mute\"\npassword_env = \"MUTE_PASSWORD\"\n";
+    let settings = format!("{}{named}", on(open.port, ""));
+    let node = Process::serve_in(&settings, &[("MUTE_PASSWORD", "any")]);
+    until("the log says why", async || node.log().contains("NOPERM")).await;
 }

@@ -37,18 +37,15 @@ const VERSION: &str = "fg1";
 /// Stands where a signature would.
 const UNSIGNED: &str = "-";
 
-/// The longest first two lines, in bytes, beside what a payload's type and task id take up: 64 teams of 128 bytes, each escaped
+/// The longest first two lines, in bytes, beside what a payload's type and task id take up: 256 teams of 128 bytes, each escaped
 /// in the worst way, and names.
-const HEAD_BYTES: usize = 64 << 10;
+const HEAD_BYTES: usize = 128 << 10;
 
-/// Teams of one change; as many as one may be published to.
-pub const MOST_TEAMS: usize = 64;
+/// Teams of one change: as many as a sender may be in, whose events may go to all of them.
+pub const MOST_TEAMS: usize = TEAMS.most;
 
 /// The longest name of a node, in bytes.
 pub const MOST_NODE_BYTES: usize = 255;
-
-/// The longest integer that a task id may be, in digits; as for typed payloads.
-const MOST_DIGITS: usize = 64;
 
 /// The end of the year 9999, beyond which RFC 3339 has no dates.
 const LAST_DATE: Duration = Duration::from_secs(253_402_300_800);
@@ -262,15 +259,15 @@ pub fn unseal<'m>(
     seal: &Seal,
     limits: PayloadLimits,
 ) -> Result<&'m str, Refusal> {
-    // The type and task id are parts of the payload.
-    if message.len() > HEAD_BYTES.saturating_add(limits.max_bytes.saturating_mul(2)) {
-        return Err(Refusal::TooLarge);
-    }
     let rest = message.strip_prefix(VERSION.as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
     let (signature, body) = rest.and_then(|rest| split(rest, b'\n')).ok_or(Refusal::Version)?;
     let signature = std::str::from_utf8(signature).map_err(|_| Refusal::Signature)?;
     if !seal.is_valid(signature, name, body) {
         return Err(Refusal::Signature);
+    }
+    // The type and task id are parts of the payload.
+    if body.len() > HEAD_BYTES.saturating_add(limits.max_bytes.saturating_mul(2)) {
+        return Err(Refusal::TooLarge);
     }
     std::str::from_utf8(body).map_err(|_| Refusal::Malformed)
 }
@@ -425,7 +422,8 @@ fn task(text: &RawValue) -> Option<TaskId<'_>> {
         return serde_json::from_str::<Text<'_>>(text).ok().map(|Text(text)| TaskId::String(text));
     }
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let is_integer = digits.bytes().all(|digit| digit.is_ascii_digit()) && digits.len() <= MOST_DIGITS;
+    // As long as a node's policy lets them be: they are no machine's integers.
+    let is_integer = digits.bytes().all(|digit| digit.is_ascii_digit());
     is_integer.then_some(TaskId::Integer(text))
 }
 

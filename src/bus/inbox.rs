@@ -89,7 +89,7 @@ impl Inbox {
             };
             if track.has(*number) {
                 verdict.heard.push(name);
-            } else if track.is_sure && *number == track.last + 1 {
+            } else if track.is_sure && track.last.checked_add(1) == Some(*number) {
                 track.last = *number;
                 track.time = self.time;
                 verdict.hear.push(name);
@@ -118,7 +118,7 @@ impl Inbox {
                 if number <= track.last {
                     return None;
                 }
-                let is_gap = track.is_sure && number != track.last + 1;
+                let is_gap = track.is_sure && track.last.checked_add(1) != Some(number);
                 *track = Track { first: track.first, last: number, is_sure: true, time };
                 Some(is_gap)
             }

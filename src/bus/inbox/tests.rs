@@ -46,6 +46,15 @@ fn what_came_before_passes_by_and_what_is_left_out_is_noticed() {
 }
 
 #[test]
+fn after_the_highest_number_there_is_none() {
+    let mut inbox = listening("rb");
+    let last = Numbered("r".into(), u64::MAX);
+    assert_eq!(inbox.take(A, "r", std::slice::from_ref(&last)).unwrap().hear.concat(), "r");
+    assert_eq!(take(&mut inbox, A, "b", "r5b1"), "b");
+    assert_eq!(take(&mut inbox, A, "r", "r5b1"), "-");
+}
+
+#[test]
 fn a_change_to_several_teams_is_heard_with_its_first_copy() {
     let mut inbox = listening("rb");
     take(&mut inbox, A, "r", "r1");

@@ -43,6 +43,19 @@ async fn the_sender_is_left_out_where_it_is_and_all_others_hear() {
 }
 
 #[tokio::test]
+async fn whoever_is_in_as_many_teams_as_can_be_is_heard_in_all_of_them() {
+    let scene = Scene::start();
+    let settings = "[rooms]\nmulti_team = \"all\"\n";
+    let (a, b) = (scene.node(settings).await, scene.node("").await);
+    let teams: Vec<String> = (0..256).map(|number| format!("team {number}")).collect();
+    let teams: Vec<&str> = teams.iter().map(String::as_str).collect();
+    let mut boss = join(&a, "boss", &teams).await;
+    let (mut first, mut last) = (join(&b, "ann", &teams[..1]).await, join(&b, "ben", &teams[255..]).await);
+    assert_eq!(boss.ask("1").await["ok"], true);
+    assert_eq!([first.event().await, last.event().await], ["1", "1"]);
+}
+
+#[tokio::test]
 async fn one_senders_events_come_in_order_and_nothing_is_missing() {
     const EVENTS: usize = 3_000;
     let scene = Scene::start();

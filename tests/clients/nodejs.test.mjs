@@ -307,6 +307,25 @@ scenario('after an outage of Redis members fetch everything, and both sides hear
   assert.equal(new Set(numbers(afar)).size, afar.received.length, 'something came twice');
 });
 
+scenario('whichever connection for subscriptions breaks, members fetch everything once', async (stage) => {
+  const redis = await startRedis(stage);
+  const listeners = async () => (await redis.command('CLIENT', 'LIST', 'TYPE', 'pubsub')).match(/(?<=^id=)\d+/gm) ?? [];
+  const server = await node(stage, redis);
+  const member = await stage.member(server.url, 'ann', 'red');
+  const backend = await emitter(stage, redis.url);
+  // One is for flowgate's own nodes, the other for Node.js.
+  const ids = await listeners();
+  assert.equal(ids.length, 2);
+  const notices = () => member.received.filter(([{ type }]) => type === 'resync').length;
+  for (const [index, id] of ids.entries()) {
+    await redis.command('CLIENT', 'KILL', 'ID', id);
+    await until('the notice', () => notices() === index + 1, { seen: () => member.received });
+    backend.to('red').emit('database-changed', created(index));
+    await until('what comes after it', () => numbers(member).includes(index));
+  }
+  assert.equal(notices(), 2);
+});
+
 scenario('settings that cannot work together are refused with what to write', async (stage) => {
   const check = async (...texts) => {
     const { paths, remove } = writeConfig([ONE_ISSUER, GENEROUS_LIMITS, ...texts]);

@@ -32,6 +32,16 @@ impl Run {
         *THIS
     }
 
+    /// The run of this number; see [`Run::number`].
+    pub(crate) fn numbered(number: u64) -> Self {
+        Run(number)
+    }
+
+    /// All that it is, as one number.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     /// The run that is written so.
     pub fn parse(text: &str) -> Option<Self> {
         hexadecimal(text).map(Run)
@@ -47,8 +57,13 @@ impl fmt::Display for Run {
 impl EventId {
     /// The next unused id.
     pub fn next() -> Self {
+        Self::next_of(Run::this())
+    }
+
+    /// An unused id, as another run in this process has them: an embedder may have several nodes.
+    pub(crate) fn next_of(origin: Run) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        EventId { origin: Run::this(), number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+        EventId { origin, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// The run of the process that gave it.

@@ -21,6 +21,7 @@ use crate::link::session::Session;
 use crate::metrics::CloseReason;
 use crate::peer::{Peer, Standing};
 use crate::reject::Code;
+use crate::relay::elsewhere::Read;
 use crate::seat::Seat;
 
 /// The reply to CONNECT is one packet; what it weighs does not matter, only that it is counted.
@@ -55,10 +56,11 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     let (id, now) = (session.next_peer(), SystemTime::now());
     let edition = path.current.get();
     let admitted = edition.admission.admit(id, &session, auth.as_ref(), now).await;
-    if let (Ok(admitted), true) = (&admitted, path.bus.is_on()) {
-        path.bus.reach(&edition.admission.rooms(&admitted.peer)).await;
-    }
-    match admitted.and_then(|admitted| seat(&session, admitted, &edition, path)) {
+    let read = match &admitted {
+        Ok(admitted) if path.bus.is_on() => reach(admitted, &edition, path).await,
+        _ => None,
+    };
+    match admitted.and_then(|admitted| seat(&session, admitted, read.as_ref(), &edition, path)) {
         Ok(seat) => {
             watch_disconnect(socket, seat.clone(), path.clone());
             socket.on_fallback(EventEntry::new(path.clone(), seat.clone()));
@@ -80,11 +82,21 @@ async fn admit(socket: &Socket, auth: Option<Json>, path: &Arc<EventPath>) -> Re
     }
 }
 
+/// Waits until what other nodes tell the peer's rooms is heard here. Returns what it has missed by the history that all nodes
+/// keep, if that has to be asked.
+async fn reach(admitted: &Admitted, edition: &Edition, path: &EventPath) -> Option<Read> {
+    let rooms = edition.admission.rooms(&admitted.peer);
+    path.bus.reach(&rooms).await;
+    let (extent, began) = path.chronicle.is_to_read(admitted.since.as_ref()?, &rooms)?;
+    path.bus.read(extent, &rooms, began, &edition.policy).await
+}
+
 /// Seats a peer that `edition` has admitted. It joins, and is listened to, before CONNECT is answered: from the moment it
 /// knows that it is in, it misses nothing and nothing of it is missed.
 fn seat(
     session: &Arc<Session>,
     admitted: Admitted,
+    read: Option<&Read>,
     edition: &Edition,
     path: &EventPath,
 ) -> Result<Arc<Seat>, Denied> {
@@ -96,7 +108,7 @@ fn seat(
             true => admitted,
             false => held.admission.take_over(admitted, SystemTime::now())?,
         };
-        Seat::new(path.current.clone(), &held, &path.chronicle, session, admitted)
+        Seat::new(path.current.clone(), &held, &path.chronicle, session, admitted, read)
     };
     // A walk through all sessions that began before it was seated has not found it.
     seat.follow().and_then(|()| seat.check_revoked()).map(|()| seat)

@@ -56,7 +56,7 @@ pub fn hear(
     let text = if arguments.is_empty() { format!("[{name}]") } else { format!("[{name},{arguments}]") };
     let asked = allowed(&teams, Some(publisher)).map(|()| Asked { teams, text });
     let tell = |sender: &Sender, id, decision: &Decision<'_>, _| {
-        Some(path.chronicle.hear(&change(sender.peer(), id, decision, true), &[]))
+        Some(path.chronicle.hear(&change(sender.peer(), id, decision, true), &[], None))
     };
     relay(path, &edition, Some(publisher), asked, tell)
 }

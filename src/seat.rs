@@ -20,6 +20,7 @@ use crate::hears::Listening;
 use crate::link::session::{Occupant, Session};
 use crate::peer::{Peer, PeerId};
 use crate::relay::chronicle::Chronicle;
+use crate::relay::elsewhere::Read;
 use crate::relay::local::Membership;
 use crate::relay::member::Member;
 use crate::revocation::Index;
@@ -44,20 +45,22 @@ pub struct Taken {
 }
 
 impl Seat {
-    /// Seats an admitted peer by the edition that admitted it: it is in its rooms from now on.
+    /// Seats an admitted peer by the edition that admitted it: it is in its rooms from now on. `read` is what was read for it in the
+    /// history of all nodes.
     pub fn new(
         current: Arc<Current>,
         edition: &Edition,
         chronicle: &Chronicle,
         session: &Arc<Session>,
         admitted: Admitted,
+        read: Option<&Read>,
     ) -> Arc<Self> {
         let Admitted { peer, place, grounds, since } = admitted;
         let (policy, peer) = (&edition.policy, Arc::new(peer));
         let until = peer.expires_at().map(|at| at + policy.auth.leeway);
         let member = Member::new(peer.id(), session, policy.limits.slow_reader.max_queued);
         let listening = edition.admission.listens(&peer, SystemTime::now());
-        let membership = chronicle.join(&listening, &member, since.as_ref(), policy);
+        let membership = chronicle.join(&listening, &member, since.as_ref(), read, policy);
         let sender = edition.pipeline.sender(peer.clone(), Now::read());
         let taken =
             Taken { edition: edition.number, sender, grounds, membership, place, is_refreshing: false };

@@ -386,7 +386,7 @@ type Among = (Arc<Nodes>, Events);
 fn nodes(policy: &Policy, metrics: &Metrics) -> anyhow::Result<(Arc<dyn Bus>, Option<Among>)> {
     let Driver::Redis(redis) = &policy.bus.driver else { return Ok((Arc::new(Alone), None)) };
     let config = bus::settings::driver(redis).map_err(|fault| anyhow!("bus.redis: {fault}"))?;
-    let (nodes, events) = Nodes::new(&policy.bus, &redis.prefix, config, metrics);
+    let (nodes, events) = Nodes::new(&policy.bus, &policy.relay, &redis.prefix, config, metrics);
     Ok((nodes.clone(), Some((nodes, events))))
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::event_id::Run;
+
 /// Where a message was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel<'a> {
@@ -11,17 +13,20 @@ pub enum Channel<'a> {
     Control,
 }
 
-/// How channels are called: `PREFIX:t:{TEAM}` and `PREFIX:control`.
+/// How channels are called: `PREFIX:t:{TEAM}` and `PREFIX:control`; and `PREFIX:barrier:RUN:NUMBER`.
 #[derive(Clone, Debug)]
 pub struct Channels {
     teams: Arc<str>,
     control: Arc<str>,
+    barriers: Arc<str>,
 }
 
 impl Channels {
     /// Those with this prefix (`bus.redis.prefix`).
     pub fn new(prefix: &str) -> Self {
-        Channels { teams: format!("{prefix}:t:{{").into(), control: format!("{prefix}:control").into() }
+        let [teams, control, barriers] =
+            ["t:{", "control", "barrier"].map(|rest| format!("{prefix}:{rest}").into());
+        Channels { teams, control, barriers }
     }
 
     /// The channel's name. The braces are meant for Redis Cluster, which keeps in one place what has the same text in them.
@@ -30,6 +35,11 @@ impl Channels {
             Channel::Team(team) => format!("{}{team}}}", self.teams).into(),
             Channel::Control => self.control.clone(),
         }
+    }
+
+    /// What nobody publishes on: a channel whose confirmation says how far a node has heard (see [`super::sharing`]).
+    pub fn barrier(&self, run: Run, number: u64) -> Arc<str> {
+        format!("{}:{run}:{number:x}", self.barriers).into()
     }
 
     /// The channel of this name; `None` for what is no channel of flowgate's.

@@ -56,7 +56,13 @@ pub struct Origin(pub u64);
 
 impl From<Run> for Origin {
     fn from(run: Run) -> Self {
-        Origin(hexadecimal(&run.to_string()).unwrap_or_default())
+        Origin(run.number())
+    }
+}
+
+impl From<Origin> for Run {
+    fn from(Origin(number): Origin) -> Self {
+        Run::numbered(number)
     }
 }
 

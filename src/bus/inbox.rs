@@ -4,8 +4,8 @@
 //! a message that came before, and one that is left out is a message that will never come.
 //!
 //! A change to several teams comes once on the channel of each. The first copy is heard by all of its teams that are due to hear
-//! it, and the others pass by. In a Cluster channels do not wait for each other: a team for which something older is still on its way
-//! hears the change when its own copy comes, and then only those of its members do who have not heard it in another team.
+//! it, and the others pass by. In a Cluster channels do not wait for each other: a team for which something older is still on its way,
+//! or may be, hears the change when its own copy comes, and then only those of its members do who have not heard it in another team.
 //!
 //! A number also passes for heard where a hole was found over it: nobody is told anything twice for that, since whoever missed
 //! something there is told to fetch everything.
@@ -27,6 +27,8 @@ const MOST_ORIGINS: usize = 1024;
 pub struct Inbox {
     teams: HashMap<Arc<str>, HashMap<Origin, Track>>,
     tracks: usize,
+    /// Whether nothing older can come on another channel.
+    is_ordered: bool,
     /// Counts what has come.
     time: u64,
 }
@@ -59,6 +61,11 @@ pub struct Verdict {
 pub type Teams = SmallVec<[Arc<str>; 2]>;
 
 impl Inbox {
+    /// Nothing has come yet. In one server all channels have one order; in a Cluster each has its own.
+    pub fn new(is_ordered: bool) -> Self {
+        Inbox { is_ordered, ..Inbox::default() }
+    }
+
     /// Listens to a team's channel from now on. What came before on it is not known to be complete.
     pub fn listen(&mut self, team: &Arc<str>) {
         let tracks = self.teams.entry(team.clone()).or_default();
@@ -84,14 +91,17 @@ impl Inbox {
         for Numbered(other, number) in teams.iter().filter(|team| team.0 != via) {
             let Some((name, _)) = self.teams.get_key_value(&**other) else { continue };
             let name = name.clone();
-            let Some(track) = self.teams.get_mut(&name).and_then(|tracks| tracks.get_mut(&origin)) else {
-                continue;
+            let track = self.teams.get(&name).and_then(|tracks| tracks.get(&origin));
+            let is_due = match track {
+                Some(track) if track.has(*number) => {
+                    verdict.heard.push(name);
+                    continue;
+                }
+                Some(track) if track.is_sure => track.last.checked_add(1) == Some(*number),
+                Some(track) => self.is_ordered && *number > track.last,
+                None => self.is_ordered,
             };
-            if track.has(*number) {
-                verdict.heard.push(name);
-            } else if track.is_sure && track.last.checked_add(1) == Some(*number) {
-                track.last = *number;
-                track.time = self.time;
+            if is_due && self.advance(&name, origin, *number).is_some() {
                 verdict.hear.push(name);
             }
         }

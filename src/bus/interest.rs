@@ -28,6 +28,8 @@ pub struct Interest {
     lingering: VecDeque<(Instant, Arc<str>)>,
     empty: usize,
     confirmed: usize,
+    /// Those with members that are not confirmed.
+    deaf: usize,
 }
 
 #[derive(Debug)]
@@ -73,14 +75,16 @@ impl Interest {
         match self.channels.entry(room.clone()) {
             Entry::Vacant(place) => {
                 place.insert(Channel { is_confirmed: false, empty_since, is_again: false, waiting: None });
-                if let Some(since) = empty_since {
-                    self.linger(room.clone(), since);
+                match empty_since {
+                    Some(since) => self.linger(room.clone(), since),
+                    None => self.deaf += 1,
                 }
                 true
             }
             Entry::Occupied(mut channel) => {
                 if empty_since.is_none() && channel.get_mut().empty_since.take().is_some() {
                     self.empty -= 1;
+                    self.deaf += usize::from(!channel.get().is_confirmed);
                 }
                 false
             }
@@ -93,6 +97,7 @@ impl Interest {
             && channel.empty_since.is_none()
         {
             channel.empty_since = Some(now);
+            self.deaf -= usize::from(!channel.is_confirmed);
             self.linger(room.clone(), now);
         }
     }
@@ -116,6 +121,7 @@ impl Interest {
             Some(channel) if !channel.is_confirmed => {
                 channel.is_confirmed = true;
                 self.confirmed += 1;
+                self.deaf -= usize::from(channel.empty_since.is_none());
                 if let Some(waiting) = channel.waiting.take() {
                     waiting.notify_waiters();
                 }
@@ -131,9 +137,10 @@ impl Interest {
 
     /// The channel of a team is not listened to any more, against this node's will. Returns whether it was.
     pub fn interrupted(&mut self, team: &str) -> bool {
-        let channel = self.channels.get_mut(team);
-        let was = channel.is_some_and(|channel| std::mem::take(&mut channel.is_confirmed));
+        let Some(channel) = self.channels.get_mut(team) else { return false };
+        let was = std::mem::take(&mut channel.is_confirmed);
         self.confirmed -= usize::from(was);
+        self.deaf += usize::from(was && channel.empty_since.is_none());
         was
     }
 
@@ -160,6 +167,17 @@ impl Interest {
     /// Whether what is published to the team is heard; also where it has no channel, so that there is nothing to hear.
     pub fn is_reached(&self, room: &str) -> bool {
         self.channels.get(room).map_or_else(|| !has_channel(room), |channel| channel.is_confirmed)
+    }
+
+    /// Those of these rooms that have a channel; `None` if one of them is not reached.
+    pub fn reached(&self, rooms: &[Arc<str>]) -> Option<Vec<Arc<str>>> {
+        let is_reached = rooms.iter().all(|room| self.is_reached(room));
+        is_reached.then(|| rooms.iter().filter(|room| has_channel(room)).cloned().collect())
+    }
+
+    /// Whether somebody is in a room of whose channel nothing is heard.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf > 0
     }
 
     /// Tells whoever waits for a room's channel when it is confirmed; `None` where there is nothing to wait for.
@@ -308,7 +326,9 @@ mod tests {
                 }
                 let channels = interest.channels.values();
                 prop_assert_eq!(interest.empty, channels.clone().filter(|one| one.empty_since.is_some()).count());
-                prop_assert_eq!(interest.confirmed, channels.filter(|one| one.is_confirmed).count());
+                prop_assert_eq!(interest.confirmed, channels.clone().filter(|one| one.is_confirmed).count());
+                let is_deaf = |one: &&Channel| !one.is_confirmed && one.empty_since.is_none();
+                prop_assert_eq!(interest.deaf, channels.filter(is_deaf).count());
                 let members: std::collections::HashSet<_> = interest.with_members().cloned().collect();
                 prop_assert_eq!(&members, &has_members);
             }

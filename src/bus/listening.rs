@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::channel::Channel;
@@ -14,13 +15,15 @@ use super::nodes::Nodes;
 use super::redis::{Driver, Event, Events};
 use super::resync::Reason;
 use super::roster::Heard;
+use super::streams;
 use crate::config::policy::Policy;
 use crate::edition::Current;
 use crate::metrics::Received;
 use crate::peer::PeerId;
 use crate::relay::bus::{Bus as _, State};
-use crate::relay::change::{Change, Key};
+use crate::relay::change::{Change, Key, Teams};
 use crate::relay::chronicle::Chronicle;
+use crate::relay::extent::{Passing, Stamp};
 
 /// How often it looks who has died, which channels nobody needs any more, and whether it hears itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -64,13 +67,14 @@ impl Listener {
         chronicle: Arc<Chronicle>,
         control: Arc<Control>,
     ) -> Self {
+        let inbox = Inbox::new(!nodes.driver.load().is_cluster());
         Listener {
             nodes,
             events,
             current,
             chronicle,
             control,
-            inbox: Inbox::default(),
+            inbox,
             elsewhere: PeerId::next(),
             said: [None; Refusal::ALL.len()],
             said_missing: None,
@@ -116,6 +120,9 @@ impl Listener {
                 self.nodes.is_back.notify_one();
                 self.control.is_up();
                 self.nodes.has_company.notify_one();
+                if let Some(sharing) = &self.nodes.sharing {
+                    sharing.is_back();
+                }
             }
             Event::Down { why } => {
                 tracing::warn!(%why, "a connection to Redis is gone; members of other nodes hear what is sent now when it is back");
@@ -127,6 +134,9 @@ impl Listener {
     }
 
     fn subscribed(&mut self, name: &str) {
+        if self.nodes.sharing.as_ref().is_some_and(|sharing| sharing.subscribed(name)) {
+            return;
+        }
         let team = match self.nodes.channels.read(name) {
             Some(Channel::Team(team)) => team,
             Some(Channel::Control) => {
@@ -142,17 +152,22 @@ impl Listener {
         let Some(team) = known else { return };
         // Before it is confirmed, since nobody is let in for it until then: whoever is has everything from here on.
         self.inbox.listen(&team);
-        self.chronicle.hears_from_now(std::slice::from_ref(&team));
+        let it = std::slice::from_ref(&team);
+        self.chronicle.hears_from_now(it);
+        self.chronicle.doubt(it);
         let confirmed = self.nodes.interest.lock().confirmed(&team);
         match confirmed {
-            Confirmed::Known | Confirmed::Empty => {}
-            Confirmed::Late => self.nodes.owe(&[team], Reason::Late),
-            Confirmed::Again => self.nodes.owe(&[team], Reason::Interrupted),
+            Confirmed::Known | Confirmed::Empty => self.chronicle.trust(it),
+            Confirmed::Late => self.nodes.owe(it, Reason::Late),
+            Confirmed::Again => self.nodes.owe(it, Reason::Interrupted),
         }
     }
 
     fn interrupted(&mut self, channels: &[Arc<str>]) {
         tracing::warn!(channels = channels.len(), "what other nodes say is not heard for a moment");
+        if let Some(sharing) = &self.nodes.sharing {
+            sharing.interrupted();
+        }
         // Their members are told when it is heard again: before, they would miss what comes meanwhile.
         let mut interest = self.nodes.interest.lock();
         for name in channels {
@@ -162,8 +177,13 @@ impl Listener {
         }
     }
 
-    fn message(&mut self, name: &str, message: &[u8]) {
+    fn message(&mut self, name: &str, message: &Bytes) {
         let nodes = self.nodes.clone();
+        let (stamp, message) = streams::stamped(message);
+        let message = &*message;
+        if let (Some(sharing), Some(stamp)) = (&nodes.sharing, stamp) {
+            sharing.heard(stamp);
+        }
         let Some(channel) = nodes.channels.read(name) else { return };
         let current = self.current.clone();
         // For as long as it is judged and told, as any event.
@@ -173,16 +193,20 @@ impl Listener {
         let limits = PayloadLimits { max_bytes: limits.max_bytes, max_depth: limits.max_depth };
         let body = envelope::unseal(name, message, &nodes.seal, limits);
         match body.and_then(|body| envelope::read(channel, body, limits)) {
-            Ok(envelope) if envelope.origin == nodes.origin => self.own(&envelope),
+            Ok(envelope) if envelope.origin == nodes.origin => {
+                self.own(&envelope);
+                self.pass(stamp);
+            }
             Ok(envelope) => match (envelope.message, channel) {
                 (Message::Change(shared), Channel::Team(via)) => {
                     if let Ok(took) = SystemTime::now().duration_since(envelope.sent_at) {
                         nodes.counts.transit_latency.observe(took);
                     }
-                    self.change(envelope.origin, via, &shared, policy);
+                    self.change(envelope.origin, via, &shared, policy, stamp);
                 }
                 (Message::Missed(Numbered(_, number)), Channel::Team(via)) => {
                     self.missed(envelope.origin, via, number);
+                    self.pass(stamp);
                 }
                 (message, _) => self.notice(envelope.origin, &message),
             },
@@ -197,6 +221,13 @@ impl Listener {
         }
     }
 
+    /// Something stamped so was not told here: nobody is to hear it, or all have.
+    fn pass(&self, stamp: Option<Stamp>) {
+        if let (Some(stamp), Some(_)) = (stamp, &self.nodes.sharing) {
+            self.chronicle.passed(Passing { stamp, is_whole: true });
+        }
+    }
+
     fn own(&mut self, envelope: &Envelope<'_>) {
         self.nodes.counts.received(Received::Own);
         if let Message::Alive(name, _) = &envelope.message {
@@ -205,9 +236,17 @@ impl Listener {
         }
     }
 
-    fn change(&mut self, origin: Origin, via: &str, shared: &Shared<'_>, policy: &Policy) {
+    fn change(
+        &mut self,
+        origin: Origin,
+        via: &str,
+        shared: &Shared<'_>,
+        policy: &Policy,
+        stamp: Option<Stamp>,
+    ) {
         self.nodes.roster.lock().speaks(origin, Instant::now());
         let Some(Verdict { hear, heard, is_gap }) = self.inbox.take(origin, via, shared.teams()) else {
+            self.pass(stamp);
             return self.nodes.counts.received(Received::Duplicate);
         };
         if is_gap {
@@ -217,25 +256,21 @@ impl Listener {
             }
             self.owe(&[via.into()], Reason::Gap);
         }
-        let emit = policy.events.values().map(|event| &event.emit).find(|emit| ***emit == *shared.emit());
-        let (Some(emit), Some(id)) = (emit, shared.id()) else {
+        let is_whole = {
+            let interest = self.nodes.interest.lock();
+            let has_it = |team: &str| hear.iter().chain(&heard).any(|one| **one == *team);
+            shared.teams().iter().all(|team| interest.name(&team.0).is_none() || has_it(&team.0))
+        };
+        let passing = stamp.filter(|_| self.nodes.sharing.is_some());
+        let passing = passing.map(|stamp| Passing { stamp, is_whole });
+        let Some(change) = arrived(shared, hear.clone(), policy, self.elsewhere) else {
             self.refuse(Refusal::UnknownEvent, via);
-            return self.owe(&hear, Reason::Refused);
+            self.owe(&hear, Reason::Refused);
+            return self.pass(stamp);
         };
-        let payload: Arc<str> = shared.payload().into();
-        let event = shared.event().into();
-        let change = Change {
-            key: Arc::new(Key::new(&event, hear, &shared.topic(), &payload)),
-            emit: emit.clone(),
-            payload,
-            id,
-            sender: self.elsewhere,
-            actor: shared.actor().map(Into::into),
-            echo: true,
-        };
-        let told = self.chronicle.hear(&change, &heard);
+        let told = self.chronicle.hear(&change, &heard, passing);
         self.nodes.counts.received(Received::Delivered);
-        tracing::trace!(%origin, event = %id, told, "relayed");
+        tracing::trace!(%origin, event = %change.id, told, "relayed");
     }
 
     fn missed(&mut self, origin: Origin, via: &str, number: u64) {
@@ -305,11 +340,17 @@ impl Listener {
     fn owe(&mut self, teams: &[Arc<str>], reason: Reason) {
         // At once: whoever comes back in between is told when it comes in.
         self.chronicle.hears_from_now(teams);
+        self.chronicle.doubt(teams);
         self.nodes.owe(teams, reason);
     }
 
     fn owe_all(&mut self, reason: Reason) {
-        let teams: Vec<Arc<str>> = self.nodes.interest.lock().with_members().cloned().collect();
+        let (all, teams): (Vec<_>, Vec<_>) = {
+            let interest = self.nodes.interest.lock();
+            (interest.all().cloned().collect(), interest.with_members().cloned().collect())
+        };
+        // Those too whose last member has just left, and may come back.
+        self.chronicle.hears_from_now(&all);
         self.owe(&teams, reason);
     }
 
@@ -343,6 +384,10 @@ impl Listener {
             self.control.gone(*origin);
         }
         if !dead.is_empty() {
+            if let Some(sharing) = &self.nodes.sharing {
+                // What it had told its members and nobody else is in no stream.
+                sharing.doubt_everything();
+            }
             self.owe_all(Reason::NodeDied);
         }
         if has_forgotten {
@@ -382,6 +427,9 @@ impl Listener {
 
     /// Puts other connections in the place of those that there are.
     fn connect_anew(&mut self) {
+        if let Some(sharing) = &self.nodes.sharing {
+            sharing.interrupted();
+        }
         let (driver, events) = Driver::start(self.nodes.config.clone());
         let mut interest = self.nodes.interest.lock();
         driver.subscribe(&self.nodes.channels.name(Channel::Control));
@@ -405,4 +453,24 @@ fn is_to_be_said(said: &mut Option<Instant>) -> bool {
         *said = Some(now);
     }
     is_due
+}
+
+/// What has arrived, for those of its teams that are to hear it. `None` if this policy has no event that is heard by its name.
+pub(super) fn arrived(
+    shared: &Shared<'_>,
+    teams: Teams,
+    policy: &Policy,
+    elsewhere: PeerId,
+) -> Option<Change> {
+    let emit = policy.events.values().map(|event| &event.emit).find(|emit| ***emit == *shared.emit())?;
+    let payload: Arc<str> = shared.payload().into();
+    Some(Change {
+        key: Arc::new(Key::new(&shared.event().into(), teams, &shared.topic(), &payload)),
+        emit: emit.clone(),
+        payload,
+        id: shared.id()?,
+        sender: elsewhere,
+        actor: shared.actor().map(Into::into),
+        echo: true,
+    })
 }

@@ -8,8 +8,9 @@
 //!
 //! What concerns all nodes and no team is in [`control`].
 //!
-//! [`nodes`] is what those see who relay and admit. What they give it is carried out by three tasks: one hands over what waits, one
-//! hears what others say, and one says every second that this node is there.
+//! [`nodes`] is what those see who relay and admit. What they give it is carried out by tasks: one hands over what waits, one
+//! hears what others say, and one says every second that this node is there. Where all nodes keep one history it is in [`streams`],
+//! and [`sharing`] is what this node has to do with it; a fourth task follows its time.
 
 pub mod channel;
 pub mod control;
@@ -27,6 +28,8 @@ pub mod roster;
 pub mod seal;
 mod sending;
 pub mod settings;
+pub mod sharing;
+pub mod streams;
 mod trouble;
 
 use std::sync::Arc;
@@ -48,11 +51,12 @@ pub fn tasks(
     current: Arc<Current>,
     chronicle: Arc<Chronicle>,
     control: &Arc<Control>,
-) -> [Task; 3] {
-    let listener = Listener::new(nodes.clone(), events, current, chronicle, control.clone());
+) -> [Task; 4] {
+    let listener = Listener::new(nodes.clone(), events, current, chronicle.clone(), control.clone());
     [
         Box::pin(sending::send(nodes.clone())),
         Box::pin(listener.run()),
         Box::pin(pulse::beat(nodes.clone(), control.clone())),
+        Box::pin(sharing::keep_time(nodes.clone(), chronicle)),
     ]
 }

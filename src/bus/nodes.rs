@@ -20,11 +20,15 @@ use super::redis::{CallError, Config, Driver, Events, Phase};
 use super::resync::{Owed, Reason};
 use super::roster::Roster;
 use super::seal::Seal;
+use super::sharing::Sharing;
 use crate::config::bus::Bus as Settings;
+use crate::config::policy::{HistoryBounds, Policy, Relay, Store};
 use crate::event_id::Run;
 use crate::metrics::{BusCounts, Metrics, Sent};
 use crate::relay::bus::{Bus, Doing, State};
 use crate::relay::change::Change;
+use crate::relay::elsewhere::Read;
+use crate::relay::extent::Extent;
 
 /// How long an admission waits until its rooms are reached, and a publisher until its events are confirmed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,17 +61,27 @@ pub struct Nodes {
     pub(super) roster: Mutex<Roster>,
     /// The teams that are to be told to fetch everything, which the listening task does.
     pub(super) owed: Mutex<Owed>,
+    /// The history that all nodes keep, if they do.
+    pub(super) sharing: Option<Sharing>,
     pub(super) has_left: AtomicBool,
     pub(super) counts: BusCounts,
 }
 
 impl Nodes {
     /// Starts connecting, on the current runtime. The tasks are to be started with what comes out.
-    pub fn new(settings: &Settings, prefix: &str, config: Config, metrics: &Metrics) -> (Arc<Self>, Events) {
+    pub fn new(
+        settings: &Settings,
+        relay: &Relay,
+        prefix: &str,
+        config: Config,
+        metrics: &Metrics,
+    ) -> (Arc<Self>, Events) {
         let (driver, events) = Driver::start(config.clone());
         let origin = origin();
         let channels = Channels::new(prefix);
         driver.subscribe(&channels.name(Channel::Control));
+        let kept = relay.history.filter(|_| relay.store == Store::Redis);
+        let outbox = Outbox::new(settings.max_queued);
         let nodes = Nodes {
             origin,
             name: settings.node.clone(),
@@ -75,7 +89,7 @@ impl Nodes {
             seal: Seal::new(settings.hmac.iter().map(|secret| secret.expose())),
             config,
             driver: ArcSwap::from_pointee(driver),
-            outbox: Mutex::new(Outbox::new(settings.max_queued)),
+            outbox: Mutex::new(if kept.is_some() { outbox.in_order() } else { outbox }),
             has_mail: Notify::new(),
             has_passed: watch::Sender::new(()),
             is_back: Notify::new(),
@@ -83,6 +97,7 @@ impl Nodes {
             interest: Mutex::default(),
             roster: Mutex::new(Roster::new(origin)),
             owed: Mutex::default(),
+            sharing: kept.map(|bounds| Sharing::new(prefix, origin.into(), bounds)),
             has_left: AtomicBool::new(false),
             counts: metrics.bus.clone(),
         };
@@ -135,13 +150,17 @@ impl Bus for Nodes {
         true
     }
 
-    fn publish(&self, change: &Change) {
-        let dropped = self.outbox.lock().put(change.clone(), SystemTime::now(), Instant::now());
+    fn publish(&self, change: &Change) -> Option<u64> {
+        let (dropped, number) = {
+            let mut outbox = self.outbox.lock();
+            (outbox.put(change.clone(), SystemTime::now(), Instant::now()), outbox.latest())
+        };
         self.has_mail.notify_one();
         self.counts.published.inc();
         if dropped > 0 {
             self.counts.sent(Sent::Dropped, dropped);
         }
+        Some(number)
     }
 
     fn opened(&self, room: &Arc<str>) {
@@ -186,6 +205,33 @@ impl Bus for Nodes {
                 );
             }
         })
+    }
+
+    fn read<'b>(
+        &'b self,
+        extent: Extent,
+        rooms: &'b [Arc<str>],
+        began: u64,
+        policy: &'b Policy,
+    ) -> Doing<'b, Option<Read>> {
+        Box::pin(async move {
+            let sharing = self.sharing.as_ref().filter(|_| self.state() == State::Up)?;
+            sharing.read(self, extent, rooms, began, policy).await
+        })
+    }
+
+    fn keep(&self, bounds: Option<HistoryBounds>) {
+        if let (Some(sharing), Some(bounds)) = (&self.sharing, bounds) {
+            sharing.set_bounds(bounds);
+        }
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.sharing.is_some() && self.interest.lock().is_deaf()
+    }
+
+    fn run(&self) -> Run {
+        self.origin.into()
     }
 
     fn place(&self) -> u64 {

@@ -96,6 +96,10 @@ pub struct Outbox {
     numbers: HashMap<Arc<str>, u64>,
     /// The highest number of a team that was forgotten.
     forgotten: u64,
+    /// Messages in line that say that something was dropped.
+    notices: usize,
+    /// Whether nothing ever goes before what came earlier, to whatever team.
+    is_strict: bool,
     owed: BTreeSet<Arc<str>>,
     owed_everywhere: bool,
     /// Since when somebody is owed something.
@@ -118,10 +122,17 @@ impl Outbox {
             last_dropped: 0,
             numbers: HashMap::new(),
             forgotten: 0,
+            notices: 0,
+            is_strict: false,
             owed: BTreeSet::new(),
             owed_everywhere: false,
             owed_since: None,
         }
+    }
+
+    /// The same, of which nothing ever goes before what came earlier: whoever takes it knows by the number alone what came before.
+    pub fn in_order(self) -> Self {
+        Outbox { is_strict: true, ..self }
     }
 
     /// Puts a change in line that was relayed `at`. Returns how many changes were dropped for it.
@@ -134,6 +145,7 @@ impl Outbox {
         self.latest += 1;
         let outgoing = Arc::new(Outgoing { teams, what, since: now, number: self.latest });
         self.bytes += outgoing.weight();
+        self.notices += usize::from(!outgoing.is_change());
         self.waiting.push_back(outgoing);
         let mut dropped = 0;
         while self.bytes > self.most_bytes
@@ -146,7 +158,7 @@ impl Outbox {
     }
 
     fn drop(&mut self, outgoing: &Outgoing, now: Instant) {
-        self.bytes -= outgoing.weight();
+        self.leave(outgoing);
         self.last_dropped = outgoing.number;
         self.owed_since.get_or_insert(now);
         match outgoing.what {
@@ -157,6 +169,12 @@ impl Outbox {
             self.owed = BTreeSet::new();
             self.owed_everywhere = true;
         }
+    }
+
+    /// A message is in line no more.
+    fn leave(&mut self, outgoing: &Outgoing) {
+        self.bytes -= outgoing.weight();
+        self.notices -= usize::from(!outgoing.is_change());
     }
 
     /// The number of the next message to this team.
@@ -247,16 +265,16 @@ impl Outbox {
         for (outgoing, fate) in flying.into_iter().zip(fates) {
             match fate {
                 Fate::Through => {
-                    self.bytes -= outgoing.weight();
+                    self.leave(&outgoing);
                     through.push(outgoing);
                 }
                 Fate::Again => again.push_back(outgoing),
                 Fate::Refused if outgoing.is_change() => self.drop(&outgoing, now),
                 // Nothing can be said to those teams at all.
-                Fate::Refused => self.bytes -= outgoing.weight(),
+                Fate::Refused => self.leave(&outgoing),
             }
         }
-        if through.is_empty() && !others_may {
+        if self.is_strict || through.is_empty() && !others_may {
             again.append(&mut self.waiting);
             self.waiting = again;
         } else if !again.is_empty() {
@@ -295,6 +313,11 @@ impl Outbox {
         self.latest
     }
 
+    /// The place of the last message that was dropped; `None` while somebody has not been told of it yet.
+    pub fn dropped(&self) -> Option<u64> {
+        (self.owed_since.is_none() && self.notices == 0).then_some(self.last_dropped)
+    }
+
     /// Whether all messages up to that place are confirmed, behind the one at `after`; `None` while some wait, false where one
     /// was dropped.
     pub fn is_through(&self, after: u64, upto: u64) -> Option<bool> {
@@ -306,6 +329,11 @@ impl Outbox {
 }
 
 impl Outgoing {
+    /// Its place among all of this node: 1, 2, 3…
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether members are to hear it.
     pub fn is_change(&self) -> bool {
         matches!(self.what, What::Change(..))

@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use redis::cmd;
 use tokio::time::{sleep, sleep_until};
 
 use super::channel::Channel;
 use super::envelope::Body;
 use super::nodes::Nodes;
 use super::outbox::{Fate, Outgoing, What};
-use super::redis::CallError;
+use super::redis::{CallError, Driver};
+use super::sharing::Sharing;
+use super::streams::OUT_OF_ORDER;
 use crate::metrics::Sent;
 
 /// How long it waits after a failure before it tries again, and twice that after each further one.
@@ -20,8 +23,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Errors of a server that pass: it starts, its cluster changes its shape, or another is to be asked.
-const PASSING: [&str; 8] =
-    ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY", "READONLY"];
+const PASSING: [&str; 9] =
+    ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY", "READONLY", OUT_OF_ORDER];
 
 /// How often a log line says that Redis refuses something.
 const SAY_EVERY: Duration = Duration::from_secs(1);
@@ -83,9 +86,12 @@ pub async fn send(nodes: Arc<Nodes>) {
 /// Hands a batch over. Returns what became of each, and the first error.
 async fn hand_over(nodes: &Nodes, batch: &[Arc<Outgoing>]) -> (Vec<Fate>, Option<CallError>) {
     let now = SystemTime::now();
+    let driver = nodes.driver.load_full();
+    if let Some(sharing) = &nodes.sharing {
+        return hand_over_to_keep(nodes, sharing, &driver, batch, now).await;
+    }
     let messages: Vec<(Arc<str>, Vec<u8>)> =
         batch.iter().flat_map(|outgoing| messages(nodes, outgoing, now)).collect();
-    let driver = nodes.driver.load_full();
     let mut answers =
         driver.publish(messages.iter().map(|(channel, message)| (&**channel, &**message))).await.into_iter();
     let mut first = None;
@@ -95,16 +101,73 @@ async fn hand_over(nodes: &Nodes, batch: &[Arc<Outgoing>]) -> (Vec<Fate>, Option
         own.fold(Fate::Through, |fate, answer| match (fate, answer) {
             (fate, Ok(_)) => fate,
             (fate, Err(error)) => {
-                let passes = match &error {
-                    CallError::Refused(refusal) => PASSING.contains(&&*refusal.code),
-                    CallError::Away | CallError::Busy | CallError::Lost => true,
-                };
+                let passes = passes(&error);
                 first.get_or_insert(error);
                 if fate == Fate::Refused || !passes { Fate::Refused } else { Fate::Again }
             }
         })
     };
     let fates = batch.iter().map(&mut fate).collect();
+    (fates, first)
+}
+
+/// Whether it is worth another try.
+fn passes(error: &CallError) -> bool {
+    match error {
+        CallError::Refused(refusal) => PASSING.contains(&&*refusal.code),
+        CallError::Away | CallError::Busy | CallError::Lost => true,
+    }
+}
+
+/// Hands a batch over to those who listen and to the history that all nodes keep. One that fails keeps those behind it back.
+async fn hand_over_to_keep(
+    nodes: &Nodes,
+    sharing: &Sharing,
+    driver: &Driver,
+    batch: &[Arc<Outgoing>],
+    now: SystemTime,
+) -> (Vec<Fate>, Option<CallError>) {
+    let (mut after, mut commands) = (0, Vec::new());
+    for outgoing in batch {
+        let messages = messages(nodes, outgoing, now);
+        if outgoing.teams.is_empty() {
+            // What was dropped is in no stream, of whatever team. This is said before anybody hears of it.
+            commands.push(sharing.end_epoch());
+            for (channel, message) in messages {
+                let mut command = cmd("PUBLISH");
+                command.arg(&*channel).arg(message);
+                commands.push(command);
+            }
+            continue;
+        }
+        let copies: Vec<_> = outgoing
+            .teams
+            .iter()
+            .zip(messages)
+            .map(|((team, _), (channel, message))| (team.clone(), channel, message))
+            .collect();
+        commands.push(sharing.append(outgoing, after, &copies));
+        after = outgoing.number();
+    }
+    let key = sharing.key();
+    let answers = driver.pipeline(commands.iter().map(|command| (key.as_bytes(), command))).await;
+    let (mut fates, mut first, mut answers) = (Vec::new(), None, answers.into_iter());
+    for outgoing in batch {
+        let own = answers.by_ref().take(if outgoing.teams.is_empty() { 2 } else { 1 });
+        // All of its answers are taken, whatever the first of them says.
+        let error = own.fold(None, |error, answer| error.or(answer.err()));
+        let fate = match &error {
+            None => Fate::Through,
+            Some(error) if passes(error) || sharing.load(driver, error).await => Fate::Again,
+            Some(_) => Fate::Refused,
+        };
+        first = first.or(error);
+        fates.push(fate);
+    }
+    if fates.contains(&Fate::Refused) {
+        // Perhaps nothing can be said of it in the streams either.
+        sharing.doubt_everything();
+    }
     (fates, first)
 }
 

@@ -379,6 +379,17 @@ pub struct Relay {
     pub resync_on_connect: bool,
     /// What is kept of each team's events for those who come back; `None` where nothing is. Only with [`Relay::meta`].
     pub history: Option<HistoryBounds>,
+    /// `history.store`: where. [`Store::Redis`] only where something is kept and there may be other nodes.
+    pub store: Store,
+}
+
+/// `relay.history.store`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Each node keeps what it has told.
+    Memory,
+    /// All nodes keep one history in Redis too.
+    Redis,
 }
 
 /// `[relay.history]`: what is kept of each team's events.

@@ -215,6 +215,7 @@ pub(super) struct Relay {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct History {
+    pub store: String,
     pub count: i64,
     pub age: String,
     pub bytes: Size,

@@ -70,7 +70,7 @@ const RELAY: Keys = &[
     ("coalesce", Table(&[("window", Text)])),
     ("meta", Boolean),
     ("resync_on_connect", Boolean),
-    ("history", Table(&[("count", Integer), ("age", Text), ("bytes", Size)])),
+    ("history", Table(&[("store", Text), ("count", Integer), ("age", Text), ("bytes", Size)])),
 ];
 
 const SERVER: Keys = &[

@@ -102,7 +102,13 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             payload: PayloadLimits { max_bytes: 16 << 10, hard_max_bytes: 64 << 10, max_depth: 8 },
             slow_reader: SlowReader { max_queued: 1 << 18, max_stall: second },
         },
-        relay: Relay { coalesce: None, meta: false, resync_on_connect: false, history: None },
+        relay: Relay {
+            coalesce: None,
+            meta: false,
+            resync_on_connect: false,
+            history: None,
+            store: Store::Memory,
+        },
         refusal_detail: RefusalDetail::Full,
         events: [event("any", None), event("database-change", Some(typed()))]
             .map(|event| (event.name.clone(), Arc::new(event)))

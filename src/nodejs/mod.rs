@@ -25,11 +25,14 @@ use crate::bus::node_format::{Channels, UID_PREFIX};
 use crate::bus::nodes::Nodes;
 use crate::bus::redis::{Config, Driver, Events, Phase};
 use crate::config::bus::NodeJs as Settings;
-use crate::event_id::EventId;
+use crate::config::policy::{HistoryBounds, Policy};
+use crate::event_id::{EventId, Run};
 use crate::metrics::{Metrics, NodeJsCounts};
 use crate::namespace::entry::EventPath;
 use crate::relay::bus::{Bus, Doing, State};
 use crate::relay::change::Change;
+use crate::relay::elsewhere::Read;
+use crate::relay::extent::Extent;
 
 /// How long an admission waits at most until its rooms' channels are listened to.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -125,10 +128,11 @@ impl Bus for NodeJs {
         true
     }
 
-    fn publish(&self, change: &Change) {
-        self.behind.publish(change);
+    fn publish(&self, change: &Change) -> Option<u64> {
+        let number = self.behind.publish(change);
         let dropped = self.outgoing.put(change);
         self.counts.dropped.inc_by(dropped);
+        number
     }
 
     fn opened(&self, room: &Arc<str>) {
@@ -148,6 +152,28 @@ impl Bus for NodeJs {
         Box::pin(async move {
             tokio::join!(self.behind.reach(rooms), self.listen(rooms));
         })
+    }
+
+    fn read<'b>(
+        &'b self,
+        extent: Extent,
+        rooms: &'b [Arc<str>],
+        began: u64,
+        policy: &'b Policy,
+    ) -> Doing<'b, Option<Read>> {
+        self.behind.read(extent, rooms, began, policy)
+    }
+
+    fn keep(&self, bounds: Option<HistoryBounds>) {
+        self.behind.keep(bounds);
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.behind.is_deaf()
+    }
+
+    fn run(&self) -> Run {
+        self.behind.run()
     }
 
     fn place(&self) -> u64 {

@@ -7,6 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::change::Change;
+use super::elsewhere::Read;
+use super::extent::Extent;
+use crate::config::policy::{HistoryBounds, Policy};
+use crate::event_id::Run;
 
 /// Something that a bus does in its own time, within bounds of its own.
 pub type Doing<'b, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'b>>;
@@ -45,7 +49,9 @@ pub trait Bus: Send + Sync + 'static {
     /// lock that the caller holds; changes of one sender come in the order in which they were sent, and where
     /// `relay.meta` is on all come in the order of the history. Never blocks, and nothing the caller could do follows from what
     /// becomes of it.
-    fn publish(&self, change: &Change);
+    ///
+    /// Returns its number among all that this node publishes, if it is published; later ones have higher numbers.
+    fn publish(&self, change: &Change) -> Option<u64>;
 
     /// A room has its first member. Called under the lock of all rooms: it only takes note.
     fn opened(&self, room: &Arc<str>);
@@ -61,6 +67,27 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Waits until all that was published behind that place is out of this node's hands, if that can be. Returns whether it is.
     fn passed_on(&self, after: u64) -> Doing<'_, bool>;
+
+    /// Reads what somebody has missed that had come so far and is to join these rooms by this policy, in the history that all nodes
+    /// keep; and waits until this node has heard all that was read. `began` is passed on. `None` where there is no such history,
+    /// or it does not say.
+    fn read<'b>(
+        &'b self,
+        extent: Extent,
+        rooms: &'b [Arc<str>],
+        began: u64,
+        policy: &'b Policy,
+    ) -> Doing<'b, Option<Read>>;
+
+    /// Keeps so much in that history from now on.
+    fn keep(&self, bounds: Option<HistoryBounds>);
+
+    /// Whether members here may miss what others say to their rooms, so that what they hear does not say how far they have come in
+    /// that history. Called under the lock of this node's own.
+    fn is_deaf(&self) -> bool;
+
+    /// Which run of which node this is.
+    fn run(&self) -> Run;
 
     /// Hands over what still waits, and takes leave of the other nodes.
     fn leave(&self) -> Doing<'_>;
@@ -81,7 +108,9 @@ impl Bus for Alone {
         false
     }
 
-    fn publish(&self, _: &Change) {}
+    fn publish(&self, _: &Change) -> Option<u64> {
+        None
+    }
 
     fn opened(&self, _: &Arc<str>) {}
 
@@ -97,6 +126,20 @@ impl Bus for Alone {
 
     fn passed_on(&self, _: u64) -> Doing<'_, bool> {
         Box::pin(ready(true))
+    }
+
+    fn read<'b>(&'b self, _: Extent, _: &'b [Arc<str>], _: u64, _: &'b Policy) -> Doing<'b, Option<Read>> {
+        Box::pin(ready(None))
+    }
+
+    fn keep(&self, _: Option<HistoryBounds>) {}
+
+    fn is_deaf(&self) -> bool {
+        false
+    }
+
+    fn run(&self) -> Run {
+        Run::this()
     }
 
     fn leave(&self) -> Doing<'_> {

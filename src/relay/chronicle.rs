@@ -9,17 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
 use super::bus::Bus;
 use super::change::Change;
+use super::elsewhere::Read;
+use super::extent::{Extent, Passing, Stamp};
 use super::frame::Frame;
 use super::held::Hearers;
-use super::history::{self, History};
+use super::history::{From, History};
 use super::local::{Membership, Rooms};
 use super::member::Member;
 use super::meta::Meta;
-use super::since::{Position, Since};
+use super::since::Since;
 use crate::config::policy::{Policy, Relay};
 use crate::event_id::EventId;
 use crate::hears::Listening;
@@ -28,6 +29,12 @@ use crate::peer::PeerId;
 
 /// What tells a client to fetch everything anew.
 const RESYNC: &str = r#"{"type":"resync"}"#;
+
+/// From where a change comes, and to whom else it goes.
+enum Whence<'b> {
+    Here(Option<&'b dyn Bus>),
+    Elsewhere(Option<Passing>),
+}
 
 /// Relays changes, and remembers them.
 pub struct Chronicle {
@@ -41,7 +48,7 @@ pub struct Chronicle {
 impl Chronicle {
     /// Off, with nothing remembered. What it relays is given to the bus too.
     pub fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>, bus: Arc<dyn Bus>) -> Arc<Self> {
-        let history = Mutex::new(History::new(EventId::next(), None));
+        let history = Mutex::new(History::new(EventId::next_of(bus.run()), None));
         Arc::new(Chronicle { rooms, metrics, is_on: AtomicBool::new(false), history, bus })
     }
 
@@ -52,8 +59,9 @@ impl Chronicle {
         if relay.meta && self.is_on() {
             history.set_bounds(relay.history);
         } else {
-            *history = History::new(EventId::next(), relay.history);
+            *history = history.anew(EventId::next_of(self.bus.run()), relay.history);
         }
+        self.bus.keep(relay.history);
         self.is_on.store(relay.meta, Ordering::Release);
         self.count(&history);
     }
@@ -71,42 +79,42 @@ impl Chronicle {
     pub fn tell(&self, change: &Change, hearers: Hearers) -> usize {
         // One member's alone is no news to other nodes: they hear the later change in whose place it is.
         let bus = (!matches!(hearers, Hearers::Only(_))).then_some(&*self.bus);
-        self.relay(change, hearers, &[], bus)
+        self.relay(change, hearers, &[], Whence::Here(bus))
     }
 
     /// Hands a change that another node has relayed to those who are to hear it here, except the members of `heard`, who have heard
     /// it in those rooms. Returns to how many.
-    pub fn hear(&self, change: &Change, heard: &[Arc<str>]) -> usize {
-        self.relay(change, Hearers::All, heard, None)
+    pub fn hear(&self, change: &Change, heard: &[Arc<str>], passing: Option<Passing>) -> usize {
+        self.relay(change, Hearers::All, heard, Whence::Elsewhere(passing))
     }
 
-    fn relay(&self, change: &Change, hearers: Hearers, heard: &[Arc<str>], bus: Option<&dyn Bus>) -> usize {
+    fn relay(&self, change: &Change, hearers: Hearers, heard: &[Arc<str>], whence: Whence<'_>) -> usize {
         let teams = change.key.teams();
         if !self.is_on() {
             let frame = Frame::new(&change.emit, &change.payload);
             let told = teams.iter().map(|team| (team, &frame));
             let told = self.hand_over(told, change, hearers, heard, ());
-            if let Some(bus) = bus {
+            if let Whence::Here(Some(bus)) = whence {
                 bus.publish(change);
             }
             return told;
         }
         let mut history = self.history.lock();
-        if let Some(bus) = bus {
+        let from = match whence {
             // Under the lock, so that other nodes have this node's changes in the order of its history.
-            bus.publish(change);
-        }
+            Whence::Here(bus) => From::Here(bus.and_then(|bus| bus.publish(change))),
+            Whence::Elsewhere(passing) => From::Elsewhere(passing),
+        };
+        history.be_deaf(self.bus.is_deaf());
         let at = SystemTime::now();
-        let seqs = history.note(change, at, Instant::now());
+        let seqs = history.note(change, from, at, Instant::now());
         if !heard.is_empty() {
             // It has two places now, of which an id can say only one.
             history.note_gap(teams.iter().chain(heard));
         }
         self.count(&history);
         // Each team's own: who is in one of them is not told of the others.
-        let (told, on) = (teams.iter().zip(&seqs), history.run());
-        let frames: SmallVec<[Frame; 1]> =
-            told.map(|(team, seq)| history::frame(change, on, team, *seq, at)).collect();
+        let frames = history.frames(change, &seqs, at);
         self.hand_over(teams.iter().zip(&frames), change, hearers, heard, history)
     }
 
@@ -132,12 +140,13 @@ impl Chronicle {
     }
 
     /// Puts a member into these rooms that says it has heard all `since` then. It hears first what it has missed, or that it is
-    /// to fetch everything anew.
+    /// to fetch everything anew. `read` is what the history of all nodes says of it, where that was asked.
     pub fn join(
         &self,
         listening: &[Listening],
         member: &Arc<Member>,
         since: Option<&Since>,
+        read: Option<&Read>,
         policy: &Policy,
     ) -> Membership {
         if since.is_none() && !policy.relay.resync_on_connect {
@@ -145,12 +154,14 @@ impl Chronicle {
         }
         // Held until it is in its rooms, so that nothing is relayed between what it has missed and what it hears there.
         let mut history = self.history.lock();
+        history.be_deaf(self.bus.is_deaf());
         // What is still to come until it has entered has the other half.
         let most_bytes = policy.limits.slow_reader.max_queued / 2;
-        let missed = match since {
-            None => Err(ResyncReason::Connect),
-            Some(_) if !self.is_on() => Err(ResyncReason::Unknown),
-            Some(since) => history.missed(since, listening, most_bytes, Instant::now()),
+        let missed = match (since, read) {
+            (None, _) => Err(ResyncReason::Connect),
+            (Some(_), _) if !self.is_on() => Err(ResyncReason::Unknown),
+            (Some(_), Some(read)) => history.missed_elsewhere(read, listening, most_bytes),
+            (Some(since), None) => history.missed(since, listening, most_bytes, Instant::now()),
         };
         member.begin_with(match missed {
             Ok(frames) => {
@@ -161,20 +172,29 @@ impl Chronicle {
                 self.metrics.resynced(reason, 1);
                 let reason = reason.as_str();
                 tracing::debug!(connection = %member.id(), reason, "is told to fetch everything anew");
-                notices(policy, self.is_on().then(|| history.position()))
+                notices(policy, self.is_on().then(|| history.here()))
             }
         });
         self.rooms.join(listening, member)
+    }
+
+    /// Whether what a client has missed that comes back to these rooms has to be read in the history of all nodes: it says how far
+    /// it has come there, and this node's own cannot tell. If so, from where, and where this node's own order is now.
+    pub fn is_to_read(&self, since: &Since, rooms: &[Arc<str>]) -> Option<(Extent, u64)> {
+        let extent = since.extent.filter(|_| self.is_on())?;
+        let history = self.history.lock();
+        history.place_of(since, rooms).is_err().then(|| (extent, history.latest()))
     }
 
     /// Tells every member of these rooms, once, to fetch everything anew: they may have missed something that other nodes relayed.
     /// Returns how many were told.
     pub fn resync(&self, rooms: &[Arc<str>], policy: &Policy) -> usize {
         let mut history = self.history.lock();
-        // For those who are away just now.
-        history.note_gap(rooms);
+        history.be_deaf(self.bus.is_deaf());
+        // For those who are away just now too.
+        history.settle(rooms);
         let mut told = 0;
-        for notice in notices(policy, self.is_on().then(|| history.position())) {
+        for notice in notices(policy, self.is_on().then(|| history.here())) {
             told = self.rooms.broadcast(rooms.iter().map(|room| (room, &notice)), None, None, ());
         }
         self.metrics.resynced(ResyncReason::Missed, told as u64);
@@ -187,6 +207,27 @@ impl Chronicle {
         if self.is_on() {
             self.history.lock().note_gap(rooms);
         }
+    }
+
+    /// Notes that members of these rooms may have missed something, of which [`Chronicle::resync`] is to tell them. Meanwhile nothing
+    /// that they hear says to other nodes how far they have come.
+    pub fn doubt(&self, rooms: &[Arc<str>]) {
+        self.history.lock().doubt(rooms);
+    }
+
+    /// Takes back a [`Chronicle::doubt`]: there was nobody who could have missed something.
+    pub fn trust(&self, rooms: &[Arc<str>]) {
+        self.history.lock().trust(rooms);
+    }
+
+    /// Notes that something stamped so has come that is not told here: this node's own, or what was told before.
+    pub fn passed(&self, passing: Passing) {
+        self.history.lock().pass(passing);
+    }
+
+    /// Notes that all that was stamped up to here has come.
+    pub fn heard_all(&self, stamp: Stamp) {
+        self.history.lock().advance(stamp);
     }
 
     /// Lets go of what is too old to be kept.
@@ -206,14 +247,14 @@ impl Chronicle {
 }
 
 /// That a client is to fetch everything anew, once under each name that it may listen to.
-fn notices(policy: &Policy, position: Option<Position>) -> Vec<Frame> {
+fn notices(policy: &Policy, here: Option<Since>) -> Vec<Frame> {
     let mut names: Vec<&str> = policy.events.values().map(|event| &*event.emit).collect();
     names.sort_unstable();
     names.dedup();
-    let notice = |name: &&str| match position {
+    let notice = |name: &&str| match here {
         None => Frame::new(name, RESYNC),
-        Some(position) => {
-            let meta = Meta::of_notice(position.to_string(), SystemTime::now());
+        Some(here) => {
+            let meta = Meta::of_notice(here.to_string(), SystemTime::now());
             Frame::with_meta(name, RESYNC, meta.to_json())
         }
     };

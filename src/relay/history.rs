@@ -5,17 +5,18 @@
 //! have orders of their own, and what was heard there says nothing here. What is kept is bounded for each team; of what has been
 //! let go each team knows the last, and so whether it reaches back to a place. It reads no clock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use smallvec::SmallVec;
 
 use super::change::Change;
+use super::extent::{Extent, Passing, Stamp};
 use super::frame::Frame;
 use super::held::weight;
 use super::meta::Meta;
-use super::since::{Heard, Position, Since};
+use super::since::{Heard, Last, Position, Since};
 use crate::config::policy::HistoryBounds;
 use crate::event_id::{EventId, Run};
 use crate::hears::Listening;
@@ -45,6 +46,26 @@ pub struct History {
     /// How many teams there may be before some are forgotten.
     most_teams: usize,
     forgotten: Forgotten,
+    /// The last stamp that this node has heard, where all nodes keep one history.
+    upto: Option<Stamp>,
+    /// The number of the last change that this node has given to the others.
+    own: u64,
+    /// Teams whose members may have missed something and have not been told yet.
+    doubted: HashSet<Arc<str>>,
+    hole: Hole,
+    /// Whether some have not heard yet what came last.
+    is_partial: bool,
+    /// Whether members may miss what other nodes say.
+    is_deaf: bool,
+}
+
+/// From where a change comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// This node, which has given it to the others under this number, if it has.
+    Here(Option<u64>),
+    /// Another node; as it came by, where all nodes keep one history.
+    Elsewhere(Option<Passing>),
 }
 
 /// An event that is kept.
@@ -57,6 +78,27 @@ struct Kept {
     since: Instant,
     /// In how many of its teams it is kept.
     holders: usize,
+    from: From,
+    /// How far this node had come with it.
+    reached: Reached,
+}
+
+/// Whether something was told here that is not in the history that all nodes keep: another node has stamped nothing. It lies before
+/// the next stamp that comes.
+#[derive(Clone, Copy, Debug)]
+enum Hole {
+    None,
+    Open,
+    Before(Stamp),
+}
+
+/// How far this node had come in what all share.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    upto: Option<Stamp>,
+    own: u64,
+    /// Whether its members had heard all of that.
+    is_sure: bool,
 }
 
 /// One team's events.
@@ -71,6 +113,8 @@ struct Team {
     gone: Option<(EventId, u64)>,
     /// Up to which place something may be missing, of what other nodes relayed.
     gap: u64,
+    /// How far this node had come with the last that is kept no more.
+    gone_at: Reached,
 }
 
 /// What is known of all teams that were forgotten: nothing of them is later, or has a higher number.
@@ -97,7 +141,19 @@ impl History {
             teams: HashMap::new(),
             most_teams: MOST_TEAMS,
             forgotten: Forgotten::default(),
+            upto: None,
+            own: 0,
+            doubted: HashSet::new(),
+            hole: Hole::None,
+            is_partial: false,
+            is_deaf: false,
         }
+    }
+
+    /// The same for another order, which begins where this one is in what all nodes share.
+    pub fn anew(&self, epoch: EventId, bounds: Option<HistoryBounds>) -> Self {
+        let (upto, own, doubted, hole) = (self.upto, self.own, self.doubted.clone(), self.hole);
+        History { upto, own, doubted, hole, ..History::new(epoch, bounds) }
     }
 
     /// Keeps so much from now on.
@@ -112,6 +168,55 @@ impl History {
         Position { epoch: self.epoch, place: self.latest }
     }
 
+    /// What such a one says when it comes back.
+    pub fn here(&self) -> Since {
+        Since { last: Last::Place(self.position()), extent: self.reached().extent(self.run()) }
+    }
+
+    /// Notes that something stamped has come by, of whatever node.
+    pub fn pass(&mut self, passing: Passing) {
+        self.advance(passing.stamp);
+        self.is_partial = !passing.is_whole;
+        if matches!(self.hole, Hole::Open) {
+            self.hole = Hole::Before(passing.stamp);
+        }
+    }
+
+    /// Notes that this node has heard all that is stamped up to here.
+    pub fn advance(&mut self, stamp: Stamp) {
+        // Of another epoch nothing is earlier or later.
+        if self.upto.is_none_or(|upto| upto.epoch != stamp.epoch || upto < stamp) {
+            self.upto = Some(stamp);
+        }
+    }
+
+    /// Notes that members of these teams may have missed something. Until they have been told, what they hear says nothing to other
+    /// nodes of how far they have come.
+    pub fn doubt<'n>(&mut self, teams: impl IntoIterator<Item = &'n Arc<str>>) {
+        self.doubted.extend(teams.into_iter().cloned());
+    }
+
+    /// Takes back that they may have.
+    pub fn trust<'n>(&mut self, teams: impl IntoIterator<Item = &'n Arc<str>>) {
+        teams.into_iter().for_each(|name| _ = self.doubted.remove(name));
+    }
+
+    /// Says whether members may miss what other nodes say just now.
+    pub fn be_deaf(&mut self, is_deaf: bool) {
+        self.is_deaf = is_deaf;
+    }
+
+    /// Notes that members of these teams are told now that they may have missed something.
+    pub fn settle<'n>(&mut self, teams: impl IntoIterator<Item = &'n Arc<str>> + Clone) {
+        self.trust(teams.clone());
+        self.note_gap(teams);
+    }
+
+    fn reached(&self) -> Reached {
+        let is_sure = self.doubted.is_empty() && !self.is_partial && !self.is_deaf;
+        Reached { upto: self.upto, own: self.own, is_sure }
+    }
+
     /// The process whose order it is.
     pub fn run(&self) -> Run {
         self.epoch.origin()
@@ -123,8 +228,13 @@ impl History {
     }
 
     /// Numbers a change that is about to be relayed, and keeps it if the bounds let it. Returns its numbers.
-    pub fn note(&mut self, change: &Change, at: SystemTime, now: Instant) -> Seqs {
+    pub fn note(&mut self, change: &Change, from: From, at: SystemTime, now: Instant) -> Seqs {
         self.let_go_of_old(now);
+        match from {
+            From::Here(number) => self.own = number.unwrap_or(self.own),
+            From::Elsewhere(Some(passing)) => self.pass(passing),
+            From::Elsewhere(None) => self.hole = Hole::Open,
+        }
         self.latest += 1;
         let place = self.latest;
         let seqs: Seqs = change.key.teams().iter().map(|team| self.number(team, change.id, place)).collect();
@@ -136,6 +246,8 @@ impl History {
                 at,
                 since: now,
                 holders: change.key.teams().len(),
+                from,
+                reached: self.reached(),
             };
             self.kept.insert(place, kept);
             self.places.insert(change.id, place);
@@ -174,11 +286,12 @@ impl History {
 
     /// The number of a team's next event.
     fn number(&mut self, name: &Arc<str>, id: EventId, place: u64) -> u64 {
-        let is_kept = self.bounds.is_some();
+        let (is_kept, reached) = (self.bounds.is_some(), self.reached());
         let team = self.team(name);
         team.seq += 1;
         if !is_kept {
             team.gone = Some((id, place));
+            team.gone_at = reached;
         }
         team.seq
     }
@@ -199,6 +312,13 @@ impl History {
         });
         // Those that are left are bounded by what is kept. The next time pays for itself.
         self.most_teams = MOST_TEAMS.max(2 * self.teams.len());
+    }
+
+    /// A change that was noted last, as it is heard through each of its teams.
+    pub fn frames(&self, change: &Change, seqs: &Seqs, at: SystemTime) -> SmallVec<[Frame; 1]> {
+        let said = said(change.id, self.run(), self.reached());
+        let teams = change.key.teams().iter().zip(seqs);
+        teams.map(|(team, seq)| frame(change, &said, team, Some(*seq), at)).collect()
     }
 
     /// Lets go of what one team has too much of.
@@ -236,6 +356,7 @@ impl History {
         let (id, bytes) = (kept.change.id, weight(&kept.change));
         team.bytes -= bytes;
         team.gone = Some((id, place));
+        team.gone_at = kept.reached;
         kept.holders -= 1;
         if kept.holders == 0 {
             self.kept.remove(&place);
@@ -257,11 +378,36 @@ impl History {
         now: Instant,
     ) -> Result<Vec<Frame>, ResyncReason> {
         self.let_go_of_old(now);
-        let since = self.place_of(since, listening)?;
+        let since = self.place_of(since, listening.iter().map(|one| &one.room))?;
         let mut places = Vec::new();
         for Listening { room, .. } in listening {
-            let team = self.teams.get(room);
-            let (gone, gap) = match team {
+            if let Some(Team { kept, .. }) = self.teams.get(room) {
+                places.extend(kept.range(kept.partition_point(|place| *place <= since)..));
+            }
+        }
+        places.sort_unstable();
+        // Several of its teams have it.
+        places.dedup();
+        let mut replay = Replay::of_at_most(most_bytes);
+        for kept in places.iter().filter_map(|place| self.kept.get(place)) {
+            let said = said(kept.change.id, self.run(), kept.reached);
+            replay.add(&kept.change, listening, said, |at| Some(kept.seqs[at]), kept.at)?;
+        }
+        Ok(replay.frames)
+    }
+
+    /// The place of what a client has heard last that comes back to these rooms.
+    ///
+    /// # Errors
+    /// Nobody can tell what it has missed.
+    pub fn place_of<'r>(
+        &self,
+        since: &Since,
+        rooms: impl IntoIterator<Item = &'r Arc<str>> + Clone,
+    ) -> Result<u64, ResyncReason> {
+        let since = self.heard_last(since, rooms.clone())?;
+        for room in rooms {
+            let (gone, gap) = match self.teams.get(room) {
                 Some(team) => (team.gone.map_or(0, |(_, place)| place), team.gap),
                 None => (self.forgotten.place, 0),
             };
@@ -272,36 +418,26 @@ impl History {
                 let is_known = gap > self.forgotten.place;
                 return Err(if is_known { ResyncReason::Missed } else { ResyncReason::TooOld });
             }
-            if let Some(Team { kept, .. }) = team {
-                places.extend(kept.range(kept.partition_point(|place| *place <= since)..));
-            }
         }
-        places.sort_unstable();
-        // Several of its teams have it.
-        places.dedup();
-        let (mut frames, mut bytes) = (Vec::new(), 0);
-        for kept in places.iter().filter_map(|place| self.kept.get(place)) {
-            let Some(frame) = kept.heard_in(listening, self.run()) else { continue };
-            bytes += frame.packet_len();
-            if frames.len() == MOST_REPLAYED || bytes > most_bytes {
-                return Err(ResyncReason::TooMuch);
-            }
-            frames.push(frame);
-        }
-        Ok(frames)
+        Ok(since)
     }
 
-    fn place_of(&self, since: &Since, listening: &[Listening]) -> Result<u64, ResyncReason> {
-        match since {
-            Since::Nothing => Err(ResyncReason::NothingHeard),
-            Since::Place(Position { epoch, place }) => {
+    fn heard_last<'r>(
+        &self,
+        since: &Since,
+        rooms: impl IntoIterator<Item = &'r Arc<str>>,
+    ) -> Result<u64, ResyncReason> {
+        match &since.last {
+            Last::Nothing => Err(ResyncReason::NothingHeard),
+            Last::Replayed(_) => Err(ResyncReason::Unknown),
+            Last::Place(Position { epoch, place }) => {
                 let is_known = *epoch == self.epoch && *place <= self.latest;
                 is_known.then_some(*place).ok_or(ResyncReason::Unknown)
             }
-            Since::Event(Heard { on, .. }) if *on != self.run() => Err(ResyncReason::Unknown),
-            Since::Event(Heard { id, .. }) => {
+            Last::Event(Heard { on, .. }) if *on != self.run() => Err(ResyncReason::Unknown),
+            Last::Event(Heard { id, .. }) => {
                 // The last that a team has let go of is still known: nothing has been missed by whoever heard that.
-                let mut gone = listening.iter().filter_map(|one| self.teams.get(&one.room)?.gone);
+                let mut gone = rooms.into_iter().filter_map(|room| self.teams.get(room)?.gone);
                 let place = self.places.get(id).copied();
                 let place = place.or_else(|| gone.find_map(|(gone, place)| (gone == *id).then_some(place)));
                 place.ok_or(ResyncReason::Unknown)
@@ -317,24 +453,65 @@ impl Team {
     }
 }
 
-impl Kept {
-    /// As it is heard in the first of its teams, if it is.
-    fn heard_in(&self, listening: &[Listening], on: Run) -> Option<Frame> {
-        let topic = self.change.key.topic();
-        let hears = |team: &Arc<str>| {
-            listening.iter().any(|one| one.room == *team && one.hears.judge(&topic).is_heard())
-        };
-        let (team, seq) = self.change.key.teams().iter().zip(&self.seqs).find(|(team, _)| hears(team))?;
-        Some(frame(&self.change, on, team, *seq, self.at))
+impl Reached {
+    /// What somebody has heard who has heard all that this node had told by then.
+    fn extent(self, of: Run) -> Option<Extent> {
+        let upto = self.upto.filter(|_| self.is_sure)?;
+        Some(Extent { upto, of, own: self.own })
     }
 }
 
-/// A change as it is heard through one of its teams on a node.
-pub fn frame(change: &Change, on: Run, team: &str, seq: u64, at: SystemTime) -> Frame {
-    let id = Heard { id: change.id, on };
-    let meta = Meta::of_event(id.to_string(), seq, team, change.actor.as_deref(), at);
+/// What a client says that has heard this event last, on a node that had come so far with it.
+fn said(id: EventId, on: Run, reached: Reached) -> Since {
+    Since { last: Last::Event(Heard { id, on }), extent: reached.extent(on) }
+}
+
+/// A change as it is heard through one of its teams.
+fn frame(change: &Change, said: &Since, team: &str, seq: Option<u64>, at: SystemTime) -> Frame {
+    let meta = Meta::of_event(said.to_string(), seq, team, change.actor.as_deref(), at);
     Frame::with_meta(&change.emit, &change.payload, meta.to_json())
 }
+
+/// What one client is handed that it has missed.
+struct Replay {
+    frames: Vec<Frame>,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+impl Replay {
+    fn of_at_most(most_bytes: usize) -> Self {
+        Replay { frames: Vec::new(), bytes: 0, most_bytes }
+    }
+
+    /// Adds a change as it is heard in the first of its teams, if it is. `seq` gives the number in each of them.
+    ///
+    /// # Errors
+    /// It is too much.
+    fn add(
+        &mut self,
+        change: &Change,
+        listening: &[Listening],
+        said: Since,
+        seq: impl Fn(usize) -> Option<u64>,
+        at: SystemTime,
+    ) -> Result<(), ResyncReason> {
+        let topic = change.key.topic();
+        let hears = |team: &Arc<str>| {
+            listening.iter().any(|one| one.room == *team && one.hears.judge(&topic).is_heard())
+        };
+        let Some(through) = change.key.teams().iter().position(hears) else { return Ok(()) };
+        let frame = frame(change, &said, &change.key.teams()[through], seq(through), at);
+        self.bytes += frame.packet_len();
+        if self.frames.len() == MOST_REPLAYED || self.bytes > self.most_bytes {
+            return Err(ResyncReason::TooMuch);
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
+}
+
+mod comers;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Meta<'a> {
     /// What the event's acknowledgement called it; a client that comes back says by it how far it has heard.
     id: String,
-    /// The event's number among all that were relayed to the team.
+    /// The event's number among all that this node has relayed to the team; `None` where it was another that relayed it.
     seq: Option<u64>,
     /// The team through which it is heard.
     team: Option<&'a str>,
@@ -21,8 +21,14 @@ pub struct Meta<'a> {
 
 impl<'a> Meta<'a> {
     /// That of an event.
-    pub fn of_event(id: String, seq: u64, team: &'a str, actor: Option<&'a str>, at: SystemTime) -> Self {
-        Meta { id, seq: Some(seq), team: Some(team), actor, at: written(at) }
+    pub fn of_event(
+        id: String,
+        seq: Option<u64>,
+        team: &'a str,
+        actor: Option<&'a str>,
+        at: SystemTime,
+    ) -> Self {
+        Meta { id, seq, team: Some(team), actor, at: written(at) }
     }
 
     /// That of a notice, which nobody sent and which has no number: it only says how far its hearer has come.
@@ -48,7 +54,7 @@ mod tests {
 
     #[test]
     fn it_is_the_five_that_are_promised() {
-        let meta = Meta::of_event("1-2".into(), 7, "red", Some("a\"\u{1e}b"), SystemTime::UNIX_EPOCH);
+        let meta = Meta::of_event("1-2".into(), Some(7), "red", Some("a\"\u{1e}b"), SystemTime::UNIX_EPOCH);
         assert_eq!(
             meta.to_json(),
             r#"{"id":"1-2","seq":7,"team":"red","actor":"a\"\u001eb","at":"1970-01-01T00:00:00.000Z"}"#

@@ -8,12 +8,15 @@
 //!
 //! All of them are relayed from the [`chronicle`], which where the policy wants it gives each its [`meta`] and keeps it in a
 //! [`history`] for those who come back and say [`since`] when they have heard nothing. From there the [`bus`] carries them to
-//! other nodes, and what those relay comes in there.
+//! other nodes, and what those relay comes in there. Where all nodes keep one history, an [`extent`] says how far somebody has come
+//! in it, and what is read there for one who comes from [`elsewhere`] goes before what this node has told meanwhile.
 
 pub mod bus;
 pub mod change;
 pub mod chronicle;
 pub mod coalesce;
+pub mod elsewhere;
+pub mod extent;
 pub mod flusher;
 pub mod frame;
 pub mod held;

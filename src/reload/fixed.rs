@@ -11,6 +11,7 @@ const FIXED: &[&str] = &[
     "server.tls",
     "internal.listen",
     "limits.payload.hard_max_bytes",
+    "relay.history.store",
     "revocation",
     "bus",
 ];
@@ -49,8 +50,13 @@ mod tests {
             let change = Change { key: key.into(), change: Kind::Changed };
             problems(&[change], |_| "a.toml".into()).first().map(|problem| problem.key.clone())
         };
-        for key in ["server.listen", "server.tls.key_file", "limits.payload.hard_max_bytes", "bus.redis.url"]
-        {
+        for key in [
+            "server.listen",
+            "server.tls.key_file",
+            "limits.payload.hard_max_bytes",
+            "bus.redis.url",
+            "relay.history.store",
+        ] {
             assert_eq!(refused(key).as_deref(), Some(key));
         }
         for key in ["server.allowed_origins", "limits.payload.max_bytes", "server.listens", "auth.mode"] {

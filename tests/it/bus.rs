@@ -2,8 +2,10 @@
 
 mod cluster;
 mod delivery;
+mod history;
 mod interest;
 mod outage;
+mod streams;
 mod trust;
 
 use serde_json::{Value, json};

@@ -32,6 +32,24 @@ fn take(inbox: &mut Inbox, origin: Origin, via: &str, teams: &str) -> String {
 }
 
 #[test]
+fn in_one_server_the_first_copy_is_for_all_of_its_teams() {
+    let mut inbox = Inbox::new(true);
+    ["r", "b"].iter().for_each(|team| inbox.listen(&(*team).into()));
+    assert_eq!(take(&mut inbox, A, "r", "r5b2"), "rb", "nothing older can come");
+    assert_eq!(take(&mut inbox, A, "b", "r5b2"), "-");
+    inbox.listen(&"b".into());
+    assert_eq!(take(&mut inbox, A, "r", "r6b4"), "rb");
+    assert_eq!(take(&mut inbox, A, "b", "r6b4"), "-");
+    // What is missing is noticed on the channel on which it is missing.
+    assert_eq!(take(&mut inbox, A, "r", "r7b6"), "r");
+    assert_eq!(take(&mut inbox, A, "b", "r7b6"), "b not r!");
+    // In a Cluster it may be on its way.
+    let mut inbox = listening("rb");
+    assert_eq!(take(&mut inbox, A, "r", "r5b2"), "r");
+    assert_eq!(take(&mut inbox, A, "b", "r5b2"), "b not r");
+}
+
+#[test]
 fn what_came_before_passes_by_and_what_is_left_out_is_noticed() {
     let mut inbox = listening("r");
     // The first there is of an origin may have any number.

@@ -67,6 +67,26 @@ fn written(outgoing: &Outgoing) -> String {
 }
 
 #[test]
+fn in_order_nothing_goes_before_what_came_earlier() {
+    let mut line = Line::with_room_for(100);
+    line.outbox = Outbox::new(1 << 20).in_order();
+    ["r", "r", "b"].iter().for_each(|teams| _ = line.put(teams, ""));
+    line.take();
+    line.outbox.settle(&[Fate::Through, Fate::Again, Fate::Again], false, line.now);
+    line.put("y", "");
+    assert_eq!(line.take(), ["@r2", "@b1", "@y1"]);
+    assert_eq!(line.outbox.dropped(), Some(0));
+    line.outbox.settle(&[Fate::Refused], false, line.now);
+    assert_eq!(line.outbox.dropped(), None, "somebody is owed a word of it");
+    assert_eq!(line.take(), ["@b1", "@y1"]);
+    line.confirm_all();
+    assert_eq!(line.take(), ["missed@r3"]);
+    assert_eq!(line.outbox.dropped(), None, "it is not through");
+    line.confirm_all();
+    assert_eq!(line.outbox.dropped(), Some(2));
+}
+
+#[test]
 fn each_team_counts_for_itself() {
     let mut line = Line::with_room_for(100);
     for teams in ["r", "rb", "b", "r"] {

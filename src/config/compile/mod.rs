@@ -100,6 +100,9 @@ pub(super) fn compile(raw: &Raw, context: &Context<'_>) -> Compiled {
     let bus = bus::compile(&raw.bus, payload, &mut report);
     let driver = bus.as_ref().map(|bus| &bus.driver);
     let nodejs = nodejs::compile(raw, driver, events.as_ref(), &mut report);
+    if let (Some(relay), Some(bus)) = (&relay, &bus) {
+        relay::check_store(relay, bus, raw.bus.nodejs.enabled, &mut report);
+    }
     let decision_log = decision_log::compile(&raw.decision_log, &mut report);
     let drain = drain(&raw.drain, &mut report);
     let policy = (|| {

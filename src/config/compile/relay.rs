@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Report;
+use crate::config::bus::{Bus, Driver};
 use crate::config::key_path::KeyPath;
-use crate::config::policy::{HistoryBounds, Relay};
+use crate::config::policy::{HistoryBounds, Relay, Store};
 use crate::config::raw;
 use crate::config::values;
 
@@ -23,12 +24,49 @@ const LONGEST_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn compile(raw: &raw::Relay, report: &mut Report<'_>) -> Option<Relay> {
     let at = KeyPath::of("relay");
     let (coalesce, history) = (coalesce(&raw.coalesce, &at, report), history(raw, &at, report));
+    let stores = [("memory", Store::Memory), ("redis", Store::Redis)];
+    let store = report.choice(&at.key("history").key("store"), &raw.history.store, &stores);
     Some(Relay {
         coalesce: coalesce?,
         meta: raw.meta,
         resync_on_connect: raw.resync_on_connect,
         history: history?,
+        store: store?,
     })
+}
+
+/// Whether there is what the history is to be kept in, and something to keep.
+pub(super) fn check_store(relay: &Relay, bus: &Bus, hears_nodejs: bool, report: &mut Report<'_>) {
+    if relay.store == Store::Memory {
+        return;
+    }
+    let at = KeyPath::of("relay.history.store");
+    let mut refuse = |other: &str, found: &str, mend: &str| {
+        report.refuse_beside(&at, &KeyPath::of(other), found, mend);
+    };
+    match &bus.driver {
+        Driver::None => refuse(
+            "bus.driver",
+            "events are to be kept in Redis, but bus.driver is \"none\"",
+            "write bus.driver = \"redis\" where there are other nodes, or \"memory\" here",
+        ),
+        Driver::Redis(redis) if redis.cluster => refuse(
+            "bus.redis.cluster",
+            "the servers of a cluster have no common order, which this history is kept in",
+            "use one server, or write \"memory\" here",
+        ),
+        Driver::Redis(_) if hears_nodejs => refuse(
+            "bus.nodejs.enabled",
+            "what servers in Node.js announce goes past the history in Redis, and would be missing in it",
+            "write \"memory\" here, or bus.nodejs.enabled = false",
+        ),
+        Driver::Redis(_) if relay.history.is_none() => refuse(
+            "relay.history.count",
+            "events are to be kept in Redis, but relay.history.count is 0",
+            "write how many of each team are kept, such as 500, or \"memory\" here",
+        ),
+        Driver::Redis(_) => {}
+    }
 }
 
 fn coalesce(raw: &raw::Coalesce, at: &KeyPath, report: &mut Report<'_>) -> Option<Option<Duration>> {

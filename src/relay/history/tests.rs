@@ -53,17 +53,18 @@ impl Scene {
     }
 
     fn tell(&mut self, change: &Change) -> Seqs {
-        self.history.note(change, SystemTime::now(), self.now)
+        self.history.note(change, From::Here(None), SystemTime::now(), self.now)
     }
 
     /// What a client says that has heard it here.
     fn heard(&self, id: EventId) -> Since {
-        let written = Heard { id, on: self.history.run() }.to_string();
+        let last = Last::Event(Heard { id, on: self.history.run() });
+        let written = Since { last, extent: None }.to_string();
         Since::read(&written.into()).unwrap().unwrap()
     }
 
     fn here(&self) -> Since {
-        Since::Place(self.history.position())
+        self.history.here()
     }
 
     /// The payloads of what was missed, or why nobody can tell.
@@ -152,11 +153,12 @@ fn another_order_s_places_mean_nothing() {
     let mut scene = Scene::new(bounds(9));
     let other = Scene::new(bounds(9)).here();
     assert_eq!(scene.missed(&other, &["red"]), Err(ResyncReason::Unknown));
-    let ahead = Since::Place(Position { place: 1, ..scene.history.position() });
+    let ahead = Position { place: 1, ..scene.history.position() };
+    let ahead = Since { last: Last::Place(ahead), extent: None };
     assert_eq!(scene.missed(&ahead, &["red"]), Err(ResyncReason::Unknown));
     let never = scene.heard(EventId::next());
     assert_eq!(scene.missed(&never, &["red"]), Err(ResyncReason::Unknown));
-    assert_eq!(scene.missed(&Since::Nothing, &["red"]), Err(ResyncReason::NothingHeard));
+    assert_eq!(scene.missed(&Since::NOTHING, &["red"]), Err(ResyncReason::NothingHeard));
 }
 
 #[test]
@@ -245,7 +247,10 @@ fn what_was_heard_on_another_node_is_not_looked_up_in_this_one_s_order() {
 #[test]
 fn what_is_told_says_on_which_node_it_is_heard() {
     let ([mut here, mut there], one, _) = two_orders();
-    let start = |scene: &Scene| Since::Place(Position { place: 0, ..scene.history.position() });
+    let start = |scene: &Scene| {
+        let start = Position { place: 0, ..scene.history.position() };
+        Since { last: Last::Place(start), extent: None }
+    };
     for (scene, expected) in [
         (&mut here, [one.id.to_string(), format!("1-2@{}", Run::this())]),
         (&mut there, ["1-2".into(), format!("{}@1", one.id)]),

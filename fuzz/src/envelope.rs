@@ -22,7 +22,8 @@ pub fn envelope(data: &[u8]) {
     for channel in [Channel::Team("red"), Channel::Team("*"), Channel::Control] {
         let name = channels.name(channel);
         assert!(unseal(&name, data, &secret, LIMITS).is_err(), "nobody has guessed the signature");
-        if let Ok(envelope) = unseal(&name, data, &none, LIMITS).and_then(|body| read(channel, body, LIMITS)) {
+        if let Ok(envelope) = unseal(&name, data, &none, LIMITS).and_then(|body| read(channel, body, LIMITS))
+        {
             assert!(envelope.sent_at >= SystemTime::UNIX_EPOCH);
             check(channel, envelope.origin, &envelope.message);
         }

@@ -558,7 +558,7 @@ pub struct Surveyed {
 }
 
 /// Why the process should get no new traffic. The labels of a metric, and what `/ready` says.
-pub const NOT_READY: [&str; 2] = ["draining", "no keys to verify tokens with"];
+pub const NOT_READY: [&str; 3] = ["draining", "no keys to verify tokens with", "cut off from Redis"];
 
 impl Surveyed {
     /// Sessions of this state (`admitted`, `waiting`) and transport (`polling`, `websocket`).

@@ -12,7 +12,7 @@ use crate::edition::Current;
 use crate::link::revoke::Revoker;
 use crate::link::session::Sessions;
 use crate::metrics::{Metrics, NOT_READY};
-use crate::relay::bus::Bus;
+use crate::relay::bus::{Bus, State};
 
 /// Looks at one process.
 pub struct Surveyor {
@@ -57,11 +57,14 @@ impl Surveyor {
 
     /// Why the process should get no new traffic, one of [`NOT_READY`], if anything speaks against it.
     pub fn not_ready(&self) -> Option<&'static str> {
-        let [draining, no_keys] = NOT_READY;
+        let [draining, no_keys, cut_off] = NOT_READY;
+        let edition = self.current.load();
         if self.front.is_draining() {
             Some(draining)
-        } else if !self.current.load().admission.verifier().has_keys() {
+        } else if !edition.admission.verifier().has_keys() {
             Some(no_keys)
+        } else if edition.policy.bus.required && self.bus.state() != State::Up {
+            Some(cut_off)
         } else {
             None
         }

@@ -15,6 +15,8 @@ pub struct Bus {
     pub node: Arc<str>,
     /// What may wait for other nodes at once, in bytes.
     pub max_queued: usize,
+    /// Whether the process is not ready while Redis is not reached.
+    pub required: bool,
     /// `bus.hmac`: the secrets of the nodes, of which the first signs and each verifies; empty where nothing is signed.
     pub hmac: Vec<Secret>,
     /// `bus.nodejs`: what is shared with Socket.IO servers in Node.js; `None` where it is not enabled.

@@ -314,6 +314,7 @@ pub(super) struct Bus {
     pub driver: String,
     pub node: Option<String>,
     pub max_queued: Size,
+    pub required: bool,
     pub redis: Redis,
     #[serde(default)]
     pub hmac: Hmac,

@@ -171,6 +171,7 @@ const BUS: Keys = &[
     ("driver", Text),
     ("node", Text),
     ("max_queued", Size),
+    ("required", Boolean),
     ("redis", Table(REDIS)),
     ("hmac", Table(&[("secret_env", TextOrTexts), ("secret_file", TextOrTexts)])),
     (

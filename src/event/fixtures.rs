@@ -121,6 +121,7 @@ pub fn policy(edit: impl FnOnce(&mut Policy)) -> Policy {
             driver: Driver::None,
             node: "here".into(),
             max_queued: 8 << 20,
+            required: false,
             hmac: Vec::new(),
             nodejs: None,
         },

@@ -16,7 +16,7 @@ pub(super) async fn live() -> Json<serde_json::Value> {
 }
 
 /// Whether it should get traffic, and if not, why; by which policy it goes; and how what leads to other nodes is. A node that serves
-/// only its own clients is better than none, so that is no reason to send them away.
+/// only its own clients is better than none, so that is no reason to send them away unless `bus.required` says so.
 pub(super) async fn ready(State(operations): State<Arc<Operations>>) -> Response {
     let not_ready = (operations.not_ready)();
     let mut body = json!({ "ready": not_ready.is_none(), "policy": &*(operations.policy)().hash });

@@ -48,8 +48,13 @@ pub(super) fn compile(
     if let Driver::Redis(redis) = &driver {
         redis::deserves_a_look(redis, &hmac, report);
     }
+    let required = raw.required && matches!(driver, Driver::Redis(_));
+    if raw.required && !required {
+        let mend = r#"leave it out, or write bus.driver = "redis""#;
+        report.warn(&at.key("required"), r#"has no effect with bus.driver = "none""#, mend);
+    }
     // What is said to servers in Node.js goes by the events too: [`super::nodejs`].
-    Some(Bus { driver, node: node?, max_queued: max_queued?, hmac, nodejs: None })
+    Some(Bus { driver, node: node?, max_queued: max_queued?, required, hmac, nodejs: None })
 }
 
 /// Somebody who names a Redis server has more than one node in mind.

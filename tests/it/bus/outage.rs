@@ -64,6 +64,27 @@ async fn a_node_starts_and_serves_its_own_though_redis_is_not_there() {
 }
 
 #[tokio::test]
+async fn with_a_required_bus_a_node_is_ready_only_while_it_reaches_redis() {
+    let mut scene = Scene::start();
+    scene.redis.kill();
+    let settings = scene.settings("").replace("[bus]\n", "[bus]\nrequired = true\n");
+    let (node, _) = crate::harness::operator::operated(&settings).await;
+    let (status, body) = ready(&node).await;
+    assert_eq!(
+        (status, &body["why"], &body["bus"]),
+        (503, &"cut off from Redis".into(), &"connecting".into())
+    );
+    node.until("flowgate_not_ready{why=\"cut off from Redis\"}", 1.0).await;
+    let mut ann = join(&node, "ann", &["red"]).await;
+    let mut ben = join(&node, "ben", &["red"]).await;
+    hear_each_other(&mut ann, &mut ben, "whoever comes all the same").await;
+    scene.redis.start_again();
+    until("it is ready", async || ready(&node).await.0 == 200).await;
+    scene.redis.kill();
+    until("it is not", async || ready(&node).await.0 == 503).await;
+}
+
+#[tokio::test]
 async fn members_of_one_node_hear_each_other_while_redis_is_killed_or_stands_still() {
     let mut scene = Scene::start();
     let (a, b) = (scene.node("").await, scene.node("").await);

@@ -13,6 +13,7 @@ import { until } from './harness/wait.mjs';
 const QUICK_DRAIN = '[drain]\nspread = "500ms"\ndeadline = "15s"\n';
 const META = '[relay]\nmeta = true\n[relay.history]\ncount = 4000\nbytes = "4MiB"\n';
 const EVERY_MS = 5;
+const SHARED = `${META}store = "redis"\n`;
 // How long something stays broken, and how long events flow before and after.
 const A_WHILE_MS = 700;
 
@@ -61,7 +62,7 @@ const told = (nodes, reason) =>
     return each.every((count) => count > 0);
   });
 
-for (const [kind, more] of Object.entries({ 'without meta': '', 'with meta': META })) {
+for (const [kind, more] of Object.entries({ 'without meta': '', 'with meta': META, 'with a history in it': SHARED })) {
   scenario(`Redis is killed and started again, ${kind}`, async (stage) => {
     await through(stage, `Redis killed, ${kind}`, {
       more,
@@ -207,55 +208,60 @@ scenario('connections to Redis are cut in the middle of messages', async (stage)
   });
 });
 
-scenario('a node is killed under load, with much that no other node has yet', async (stage) => {
-  const redis = await startRedis(stage);
-  const wire = await startWire(stage, redis.port);
-  const [killed] = await startNodes(stage, ['killed'], wire.url, META);
-  const left = await startNodes(stage, ['a', 'b'], redis.url, META);
-  const front = await balancer(stage, [killed, ...left].map(({ url }) => url));
-  const books = new Books(stage);
-  const senders = await crowd(books, [front], { perTeam: 9, senders: 3, comesBack: true });
-  await pause(A_WHILE_MS);
-  wire.holds = true;
-  await until('something to wait for Redis', async () => (await total([killed], 'flowgate_bus_queued')) > 10);
-  await killed.kill();
-  front.targets = left.map(({ url }) => url);
-  await told(left, 'node_died');
-  await books.stop();
-  await books.settle(senders);
-  const replayed = await total(left, 'flowgate_replayed_events_total');
-  books.close('node killed', { replayed });
-});
-
-scenario('three nodes are started again one after the other, and 300 clients come back', async (stage) => {
-  const redis = await startRedis(stage);
-  let nodes = await startNodes(stage, ['a', 'b', 'c'], redis.url, META);
-  const front = await balancer(stage, nodes.map(({ url }) => url));
-  const books = new Books(stage);
-  const senders = [];
-  for (let team = 0; team < 10; team += 1) {
-    const [first, second] = await books.join([front.url], `team-${team}`, 30, { comesBack: true });
-    senders.push(first, second);
-  }
-  senders.forEach((sender) => books.send(sender, 200));
-  await pause(A_WHILE_MS);
-  let replayed = 0;
-  for (const name of ['a', 'b', 'c']) {
-    const [oldest, ...others] = nodes;
-    front.targets = others.map(({ url }) => url);
-    replayed += await total([oldest], 'flowgate_replayed_events_total');
-    assert.deepEqual(await oldest.terminate(), { code: 0, signal: null });
-    nodes = [...others, ...(await startNodes(stage, [`${name}2`], redis.url, META))];
-    front.targets = nodes.map(({ url }) => url);
+for (const [store, more] of Object.entries({ memory: META, redis: SHARED })) {
+  scenario(`a node is killed under load, with much that no other node has yet, history in ${store}`, async (stage) => {
+    const redis = await startRedis(stage);
+    const wire = await startWire(stage, redis.port);
+    const [killed] = await startNodes(stage, ['killed'], wire.url, more);
+    const left = await startNodes(stage, ['a', 'b'], redis.url, more);
+    const front = await balancer(stage, [killed, ...left].map(({ url }) => url));
+    const books = new Books(stage);
+    const senders = await crowd(books, [front], { perTeam: 9, senders: 3, comesBack: true });
     await pause(A_WHILE_MS);
-  }
-  await books.stop();
-  await books.settle(senders);
-  replayed += await total(nodes, 'flowgate_replayed_events_total');
-  const back = books.members.reduce((sum, { client }) => sum + client.all('disconnect').length, 0);
-  books.close('rolling restart', { replayed, cameBack: back });
-  assert.ok(back >= 300, 'everybody was moved at least once');
-});
+    wire.holds = true;
+    await until('something to wait for Redis', async () => (await total([killed], 'flowgate_bus_queued')) > 10);
+    await killed.kill();
+    front.targets = left.map(({ url }) => url);
+    await told(left, 'node_died');
+    await books.stop();
+    await books.settle(senders);
+    const replayed = await total(left, 'flowgate_replayed_events_total');
+    books.close(`node killed, history in ${store}`, { replayed });
+  });
+
+  scenario(`three nodes are started again one after the other, and 300 clients come back, history in ${store}`, async (stage) => {
+    const redis = await startRedis(stage);
+    let nodes = await startNodes(stage, ['a', 'b', 'c'], redis.url, more);
+    const front = await balancer(stage, nodes.map(({ url }) => url));
+    const books = new Books(stage);
+    const senders = [];
+    for (let team = 0; team < 10; team += 1) {
+      const [first, second] = await books.join([front.url], `team-${team}`, 30, { comesBack: true });
+      senders.push(first, second);
+    }
+    senders.forEach((sender) => books.send(sender, 200));
+    await pause(A_WHILE_MS);
+    let replayed = 0;
+    for (const name of ['a', 'b', 'c']) {
+      const [oldest, ...others] = nodes;
+      front.targets = others.map(({ url }) => url);
+      replayed += await total([oldest], 'flowgate_replayed_events_total');
+      assert.deepEqual(await oldest.terminate(), { code: 0, signal: null });
+      nodes = [...others, ...(await startNodes(stage, [`${name}2`], redis.url, more))];
+      front.targets = nodes.map(({ url }) => url);
+      await pause(A_WHILE_MS);
+    }
+    await books.stop();
+    await books.settle(senders);
+    replayed += await total(nodes, 'flowgate_replayed_events_total');
+    const back = books.members.reduce((sum, { client }) => sum + client.all('disconnect').length, 0);
+    const counts = books.close(`rolling restart, history in ${store}`, { replayed, cameBack: back });
+    assert.ok(back >= 300, 'everybody was moved at least once');
+    // Only who came back had to fetch, and who could be told what it had missed did not.
+    assert.ok(counts.resynced <= back, `${counts.resynced} notices`);
+    if (store === 'redis') assert.ok(replayed > 0 && counts.resynced < back, `${replayed} replayed, ${counts.resynced} notices`);
+  });
+}
 
 scenario('a Cluster of three loses a master and has it again', async (stage) => {
   const servers = await startCluster(stage);

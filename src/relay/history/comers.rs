@@ -8,7 +8,7 @@ use super::{From, History, Hole, Reached, Replay};
 use crate::hears::Listening;
 use crate::metrics::ResyncReason;
 use crate::relay::elsewhere::Read;
-use crate::relay::extent::Extent;
+use crate::relay::extent::{Extent, Passing, Stamp};
 use crate::relay::frame::Frame;
 use crate::relay::since::{Last, Since};
 
@@ -62,15 +62,20 @@ impl History {
             let said = Since { last: Last::Replayed(one.change.id), extent: Some(extent) };
             replay.add(&one.change, listening, said, |_| None, one.at)?;
         }
-        for kept in self.kept.values() {
+        for (place, kept) in &self.kept {
+            let is_of_epoch = |stamp: Stamp| stamp.epoch == read.upto.epoch;
             let is_new = match kept.from {
                 From::Here(number) => number.is_some_and(|number| number > read.own),
-                // Without a stamp it lies in a hole, before what the client had heard.
-                From::Elsewhere(passing) => passing.is_some_and(|passing| !passing.stamp.is_upto(read.upto)),
+                // What was stamped in an epoch before was told before, and the client has heard it or fetched since.
+                From::Elsewhere(Some(Passing { stamp, .. })) if !is_of_epoch(stamp) => *place > read.began,
+                From::Elsewhere(Some(Passing { stamp, .. })) => !stamp.is_upto(read.upto),
+                // It lies in a hole, before what the client had heard.
+                From::Elsewhere(None) => false,
             };
             if is_new {
-                // Redis may have been restarted since.
-                let Some(reached) = kept.reached.upto else { return Err(ResyncReason::Unknown) };
+                // In which epoch it was published, and so whether the client has heard it, nobody knows.
+                let reached = kept.reached.upto.filter(|reached| is_of_epoch(*reached));
+                let Some(reached) = reached else { return Err(ResyncReason::Unknown) };
                 let upto = if reached < read.upto { read.upto } else { reached };
                 let extent = Extent { upto, of: self.run(), own: kept.reached.own };
                 let said = Since { last: Last::Replayed(kept.change.id), extent: Some(extent) };

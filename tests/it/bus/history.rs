@@ -96,7 +96,8 @@ const BOTH: &str = "[rooms]\nmulti_team = \"all\"\n";
 #[tokio::test]
 async fn what_was_missed_on_one_node_is_replayed_by_another() {
     let Away { scene: _scene, nodes, mut senders, since } = away(&format!("{SHARED}{BOTH}")).await;
-    send_on_both(&mut senders, [&["2", "3"], &["4"]]).await;
+    send_on_both(&mut senders, [&["2", "3"], &[]]).await;
+    send_on_both(&mut senders, [&[], &["4"]]).await;
     let mut ann = back(&nodes[1], "ann", &["red", "blue"], &since).await;
     sends(&mut senders[1], &["5"]).await;
     let (mut events, mut metas) = (Vec::new(), Vec::new());
@@ -207,7 +208,8 @@ async fn who_missed_nothing_is_told_nothing_wherever_it_comes_back() {
 #[tokio::test]
 async fn without_a_shared_history_only_the_node_that_told_it_replays() {
     let Away { scene: _scene, nodes, mut senders, since } = away(&format!("{ALONE}{BOTH}")).await;
-    send_on_both(&mut senders, [&["2"], &["3"]]).await;
+    send_on_both(&mut senders, [&["2"], &[]]).await;
+    send_on_both(&mut senders, [&[], &["3"]]).await;
     let mut ann = back(&nodes[1], "ann", &["red", "blue"], &since).await;
     assert_eq!(hear(&mut ann, 1).await.0, [RESYNC]);
     assert_eq!(nodes[1].metric("flowgate_resyncs_total{reason=\"unknown\"}").await, 1.0);
@@ -220,7 +222,8 @@ async fn where_the_streams_do_not_reach_back_there_is_a_notice() {
     // Where the stamp of what it heard last is not known, one more is needed: that event itself.
     let settings = format!("{}{BOTH}", SHARED.replace("4096", "3"));
     let Away { scene: _scene, nodes, mut senders, since } = away(&settings).await;
-    send_on_both(&mut senders, [&["2"], &["3"]]).await;
+    send_on_both(&mut senders, [&["2"], &[]]).await;
+    send_on_both(&mut senders, [&[], &["3"]]).await;
     let mut ann = back(&nodes[1], "ann", &["red", "blue"], &since).await;
     assert_eq!(hear(&mut ann, 2).await.0, ["2", "3"]);
     drop(ann);

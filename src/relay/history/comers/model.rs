@@ -406,7 +406,9 @@ impl World {
         let Place::Coming(to, read) = &mut self.clients[at].place else { return };
         let (to, read) = (*to, read.take());
         if let Some(read) = &read {
-            while self.nodes[to].ear.front().is_some_and(|(stamp, _)| *stamp <= read.upto) {
+            // All that was published before the read, also in an epoch before.
+            let is_before = |stamp: Stamp| stamp.epoch < read.upto.epoch || stamp.is_upto(read.upto);
+            while self.nodes[to].ear.front().is_some_and(|(stamp, _)| is_before(*stamp)) {
                 self.deliver(to);
             }
         }

@@ -282,7 +282,7 @@ scenario('a Cluster of three loses a master and has it again', async (stage) => 
   await servers[1].kill();
   await pause(2 * A_WHILE_MS);
   await servers[1].start();
-  await pause(2 * A_WHILE_MS);
+  await told(nodes, 'interrupted');
   await books.stop();
   await books.settle(senders);
   const counts = books.close('Cluster loses a master');

@@ -69,6 +69,10 @@ const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// How often the drain closes its next few connections.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
+/// What is kept of `drain.deadline` for taking leave of other nodes, or half of it where that is less. Where Redis answers it takes
+/// a few milliseconds.
+const LEAVE_WITHIN: Duration = Duration::from_secs(4);
+
 /// Packets that may wait for one client in the library. Bytes are what is bounded (`limits.slow_reader`); this only has
 /// to be more than that many bytes can be packets of.
 const LIBRARY_QUEUE: usize = 8192;
@@ -312,17 +316,27 @@ impl Server {
         self.live.end();
         tracing::info!(sessions = self.sessions.len(), "draining");
         let drain = self.current.policy().drain;
-        let drained = tokio::time::timeout(drain.deadline, self.drain(drain.spread)).await;
+        let gone_by = tokio::time::Instant::now() + drain.deadline;
+        let for_leave = if self.bus.is_on() { LEAVE_WITHIN.min(drain.deadline / 2) } else { Duration::ZERO };
+        let drained = tokio::time::timeout_at(gone_by - for_leave, self.drain(drain.spread)).await;
         match drained {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!(sessions = self.sessions.len(), "drain deadline passed; leaving anyway"),
         }
         // What was accepted goes out whatever has become of the connections.
-        if let Some(control) = &self.control {
-            control.leave().await;
+        if tokio::time::timeout_at(gone_by, self.take_leave()).await.is_err() {
+            tracing::warn!("drain deadline passed before other nodes had everything; their members fetch it");
         }
-        self.bus.leave().await;
         self.log.finish().await;
+    }
+
+    async fn take_leave(&self) {
+        let of_control = async {
+            if let Some(control) = &self.control {
+                control.leave().await;
+            }
+        };
+        tokio::join!(of_control, self.bus.leave());
     }
 
     async fn drain(&self, spread: Duration) {

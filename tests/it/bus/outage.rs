@@ -290,6 +290,19 @@ async fn a_node_whose_connections_lead_to_two_servers_notices_and_connects_anew(
 }
 
 #[tokio::test]
+async fn a_node_that_stops_while_redis_stands_still_goes_by_its_deadline_all_the_same() {
+    let scene = Scene::start();
+    let mut node = Process::serve(&scene.settings("[drain]\nspread = \"0s\"\ndeadline = \"500ms\"\n"));
+    let mut ann = RawSocket::join(node.public, &crate::harness::member("ann", &["red"])).await;
+    scene.redis.stop();
+    assert_eq!(ann.ask("1").await["ok"], true);
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), Some(0));
+    // By itself it would have waited for longer, and said so in other words.
+    assert!(node.log().contains("before other nodes had everything"), "{}", node.log());
+}
+
+#[tokio::test]
 async fn the_log_says_why_other_nodes_are_not_reached() {
     let redis = Redis::start(&["--requirepass", "topsecret"]);
     let nodes = [on(1, ""), on(redis.port, "")];

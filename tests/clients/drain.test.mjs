@@ -1,8 +1,7 @@
 // SIGTERM: the clients are told in the way that makes them come back, to whichever instance then answers.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import net from 'node:net';
+import { balancer } from './harness/balancer.mjs';
 import { WAYS } from './harness/client.mjs';
 import { scenario } from './harness/scenario.mjs';
 import { mint } from './harness/tokens.mjs';
@@ -10,38 +9,16 @@ import { until } from './harness/wait.mjs';
 
 const QUICK_DRAIN = '[drain]\nspread = "200ms"\ndeadline = "10s"';
 
-/** A balancer in front of one instance at a time; what it forwards, it forwards untouched. */
-async function balancer(stage, target) {
-  const state = { target };
-  const open = new Set();
-  const server = net.createServer((outer) => {
-    const inner = net.connect(Number(new URL(state.target).port), '127.0.0.1');
-    for (const [from, to] of [[outer, inner], [inner, outer]]) {
-      open.add(from);
-      from.pipe(to);
-      from.on('error', () => to.destroy()).on('close', () => (open.delete(from), to.destroy()));
-    }
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  stage.defer(() => {
-    open.forEach((socket) => socket.destroy());
-    server.close();
-  });
-  state.url = `http://127.0.0.1:${server.address().port}`;
-  return state;
-}
-
 for (const [way, transports] of Object.entries(WAYS)) {
   scenario(`${way}: drained clients move to the next instance by themselves`, async (stage) => {
     const old = await stage.flowgate({ overlay: QUICK_DRAIN });
     const next = await stage.flowgate();
-    const front = await balancer(stage, old.url);
+    const front = await balancer(stage, [old.url]);
     const clients = await Promise.all(
       ['alice', 'bob', 'carol'].map((sub) => stage.member(front.url, sub, 'design', { transports })),
     );
 
-    front.target = next.url;
+    front.targets = [next.url];
     assert.deepEqual(await old.terminate(), { code: 0, signal: null });
 
     for (const client of clients) {
@@ -57,7 +34,7 @@ for (const [way, transports] of Object.entries(WAYS)) {
 scenario('who arrives while it drains is turned away for now, and admitted by the next instance', async (stage) => {
   const old = await stage.flowgate({ overlay: '[drain]\nspread = "3s"\ndeadline = "10s"' });
   const next = await stage.flowgate();
-  const front = await balancer(stage, old.url);
+  const front = await balancer(stage, [old.url]);
   // Somebody must be there to wait for, or the drain is over at once.
   await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map((sub) => stage.member(old.url, sub, 'design', { reconnection: false })));
 
@@ -73,7 +50,7 @@ scenario('who arrives while it drains is turned away for now, and admitted by th
   assert.equal(late.socket.active, true, 'a client that came while draining has given up');
   assert.deepEqual(late.all('connect'), []);
 
-  front.target = next.url;
+  front.targets = [next.url];
   await late.ready();
   assert.equal((await late.change({ type: 'task-created' })).ok, true);
   assert.deepEqual(await exit, { code: 0, signal: null });

@@ -3,7 +3,7 @@ import net from 'node:net';
 
 /**
  * One address in front of several servers: each connection goes to the next of `targets` (URLs) in turn, which may be changed at any time.
- * What is forwarded is forwarded untouched. For clients that are one connection each.
+ * What is forwarded is forwarded untouched. With several of them for clients that are one connection each.
  */
 export async function balancer(stage, targets) {
   const front = { targets };

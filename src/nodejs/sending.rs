@@ -197,23 +197,10 @@ fn message(nodejs: &NodeJs, change: &Change) -> Result<(String, Vec<u8>), node_f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_id::EventId;
     use crate::message::Topic;
-    use crate::peer::PeerId;
-    use crate::relay::change::{Key, Teams};
 
     fn change(payload: &str) -> Change {
-        let payload: Arc<str> = payload.into();
-        let key = Key::new(&"e".into(), Teams::from_iter(["red".into()]), &Topic::default(), &payload);
-        Change {
-            key: Arc::new(key),
-            emit: "x".into(),
-            payload,
-            id: EventId::next(),
-            sender: PeerId::next(),
-            actor: None,
-            echo: true,
-        }
+        Change::sample(&["red"], &Topic::default(), payload)
     }
 
     fn payloads(changes: &[Change]) -> Vec<&str> {

@@ -97,6 +97,24 @@ impl Key {
 }
 
 #[cfg(test)]
+impl Change {
+    /// One of somebody who hears it too, to these teams and about this.
+    pub fn sample(teams: &[&str], topic: &Topic<'_>, payload: &str) -> Self {
+        let payload: Arc<str> = payload.into();
+        let teams = teams.iter().map(|&team| team.into()).collect();
+        Change {
+            key: Arc::new(Key::new(&"e".into(), teams, topic, &payload)),
+            emit: "x".into(),
+            payload,
+            id: EventId::next(),
+            sender: PeerId::next(),
+            actor: None,
+            echo: true,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

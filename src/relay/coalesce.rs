@@ -202,23 +202,10 @@ impl Coalescer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_id::EventId;
     use crate::message::Topic;
-    use crate::peer::PeerId;
-    use crate::relay::change::{Key, Teams};
 
     fn change(text: &str) -> Change {
-        let payload: Arc<str> = text.into();
-        let key = Key::new(&"e".into(), Teams::from_iter(["red".into()]), &Topic::default(), &payload);
-        Change {
-            key: Arc::new(key),
-            emit: "x".into(),
-            payload,
-            id: EventId::next(),
-            sender: PeerId::next(),
-            actor: None,
-            echo: true,
-        }
+        Change::sample(&["red"], &Topic::default(), text)
     }
 
     const LENGTH: Duration = Duration::from_millis(50);

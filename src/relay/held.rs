@@ -165,9 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event_id::EventId;
     use crate::message::{TaskId, Topic};
-    use crate::relay::change::Teams;
 
     const MEMBERS: u64 = 4;
 
@@ -177,19 +175,8 @@ mod tests {
 
     /// A change of a task by a sender; the payload tells it from all others.
     fn change(number: usize, task: &str, sender: u64, echo: bool) -> Change {
-        let payload: Arc<str> = number.to_string().into();
-        let teams = Teams::from_iter(["red".into()]);
         let topic = Topic { kind: Some("t".into()), task_id: Some(TaskId::Integer(task)) };
-        let key = Key::new(&"e".into(), teams, &topic, &payload);
-        Change {
-            key: Arc::new(key),
-            emit: "x".into(),
-            payload,
-            id: EventId::next(),
-            sender: id(sender),
-            actor: None,
-            echo,
-        }
+        Change { sender: id(sender), echo, ..Change::sample(&["red"], &topic, &number.to_string()) }
     }
 
     fn hears(member: u64, hearers: Hearers) -> bool {

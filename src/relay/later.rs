@@ -260,26 +260,13 @@ impl Later {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_id::EventId;
     use crate::message::{TaskId, Topic};
-    use crate::relay::change::{Key, Teams};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn change(sender: u64, task: &str, payload: &str) -> Change {
-        let payload: Arc<str> = payload.into();
         let topic = Topic { kind: Some("t".into()), task_id: Some(TaskId::Integer(task)) };
-        let key = Key::new(&"e".into(), Teams::from_iter(["red".into()]), &topic, &payload);
-        let sender = PeerId::numbered(sender);
-        Change {
-            key: Arc::new(key),
-            emit: "x".into(),
-            payload,
-            id: EventId::next(),
-            sender,
-            actor: None,
-            echo: true,
-        }
+        Change { sender: PeerId::numbered(sender), ..Change::sample(&["red"], &topic, payload) }
     }
 
     /// Holds it as [`Later::hold`] does.

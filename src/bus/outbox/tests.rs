@@ -1,24 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event_id::EventId;
 use crate::message::Topic;
-use crate::peer::PeerId;
-use crate::relay::change::{Key, Teams};
 
 /// A change to teams that are called by one letter each.
 fn change(teams: &str, payload: &str) -> Change {
-    let payload: Arc<str> = payload.into();
-    let teams: Teams = teams.chars().map(|team| team.to_string().into()).collect();
-    Change {
-        key: Arc::new(Key::new(&"e".into(), teams, &Topic::default(), &payload)),
-        emit: "x".into(),
-        payload,
-        id: EventId::next(),
-        sender: PeerId::next(),
-        actor: None,
-        echo: false,
-    }
+    let teams: Vec<String> = teams.chars().map(String::from).collect();
+    let teams: Vec<&str> = teams.iter().map(String::as_str).collect();
+    Change { echo: false, ..Change::sample(&teams, &Topic::default(), payload) }
 }
 
 /// A line, and a time that stands still unless a test moves it.

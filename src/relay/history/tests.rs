@@ -4,7 +4,6 @@ use super::*;
 use crate::hears::Hears;
 use crate::message::Topic;
 use crate::peer::PeerId;
-use crate::relay::change::{Key, Teams};
 use crate::relay::since::Since;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -14,17 +13,7 @@ fn bounds(count: usize) -> Option<HistoryBounds> {
 }
 
 fn change(payload: &str, teams: &[&str]) -> Change {
-    let payload: Arc<str> = payload.into();
-    let teams = teams.iter().map(|&team| team.into()).collect::<Teams>();
-    Change {
-        key: Arc::new(Key::new(&"e".into(), teams, &Topic::default(), &payload)),
-        emit: "x".into(),
-        payload,
-        id: EventId::next(),
-        sender: PeerId::numbered(1),
-        actor: None,
-        echo: true,
-    }
+    Change { sender: PeerId::numbered(1), ..Change::sample(teams, &Topic::default(), payload) }
 }
 
 fn listening(teams: &[&str]) -> Vec<Listening> {
